@@ -1,0 +1,59 @@
+"""Names that survive moves, restarts and new leaders (rule R2)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from slackwater.core.spec import Identity
+
+RUN_ID_PREFIX: Final = "slackwater."
+RUN_ID_LIMIT: Final = 200
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_~:+-]")
+
+
+def _digest(*parts: str, size: int) -> str:
+    # The length before each part keeps ("a", "bc") and ("ab", "c") apart.
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:size]
+
+
+def event_key(calendar_id: str, instance: str, original_start: str) -> str:
+    """Identity of one event of one provider-side calendar, the same after a move.
+
+    Args:
+        calendar_id: the provider's id of the calendar, whatever Calendar object reads it.
+        instance: the provider's key of the event (for a series, of the series).
+        original_start: the start as first written (RFC 5545 RECURRENCE-ID; Google's
+            originalStartTime); of a single event, empty: its start may change.
+    """
+    return _digest("event", calendar_id, instance, original_start, size=20)
+
+
+def series_key(calendar_id: str, instance: str) -> str:
+    """What all instances of one series share."""
+    return _digest("series", calendar_id, instance, size=12)
+
+
+def inline_key(entry: str, nominal_start: str) -> str:
+    """Identity of one instance of an inline schedule: entry name and nominal start."""
+    return _digest("inline", entry, nominal_start, size=20)
+
+
+def run_prefix(installation: str) -> str:
+    """What the ids of all runs of this installation begin with."""
+    return f"{RUN_ID_PREFIX}{_UNSAFE.sub('-', installation)}."
+
+
+def run_id(identity: Identity, key: str) -> str:
+    """`slackwater.<installation>.<namespace>.<name>.<hash>`, ≤ 200 characters, Airflow-safe.
+
+    The hash covers all parts unshortened, so that a name which had to be cut stays unique.
+    """
+    namespace, name = identity.ref.namespace, identity.ref.name
+    tail = _digest(identity.installation, namespace, name, key, size=24)
+    head = (
+        f"{run_prefix(identity.installation)}{_UNSAFE.sub('-', namespace)}.{_UNSAFE.sub('-', name)}"
+    )
+    return f"{head[: RUN_ID_LIMIT - len(tail) - 1]}.{tail}"

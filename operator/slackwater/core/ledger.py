@@ -1,0 +1,118 @@
+"""The ledger: one line per occurrence, from before its window until after its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from slackwater.core.span import Span
+from slackwater.core.words import Reason
+
+# A cancelled run may still hold its GPUs: its promise stands this long after its end (R6).
+RELEASE_AFTER_CANCEL = timedelta(seconds=60)
+
+
+class State(StrEnum):
+    """Where an occurrence stands."""
+
+    PLANNED = "Planned"
+    WAITING = "Waiting"
+    INTENDED = "Intended"
+    TRIGGERED = "Triggered"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    MISSED = "Missed"
+    SKIPPED = "Skipped"
+    SUPERSEDED = "Superseded"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more happens to it."""
+        return self in _FINAL
+
+    @property
+    def is_active(self) -> bool:
+        """A run of it is meant to exist or exists."""
+        return self in _ACTIVE
+
+    @property
+    def has_started(self) -> bool:
+        """A run of it exists or existed."""
+        return self in _STARTED
+
+
+_FINAL = {
+    State.SUCCEEDED,
+    State.FAILED,
+    State.CANCELLED,
+    State.MISSED,
+    State.SKIPPED,
+    State.SUPERSEDED,
+}
+_ACTIVE = {State.INTENDED, State.TRIGGERED, State.RUNNING}
+_STARTED = {State.TRIGGERED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Time an open occurrence spent held back by one condition."""
+
+    condition: str
+    reason: Reason
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What is known and recorded of one occurrence (design §2, `status.occurrences`).
+
+    Attributes:
+        id: the event's key, the same for all runs of the same instance (R2).
+        entry: name of the Trigger entry it belongs to.
+        series: hash shared by the instances of one series.
+        original_start: as written by the provider, or the nominal start of an inline schedule.
+        state: where it stands.
+        reason: why.
+        since: when `reason` began; open time is added to `waited` when it changes.
+        window: first start to last end of its pieces, None when nothing is left.
+        intent_time: when the intent to start was written.
+        dag_run_id: set from the intent on.
+        trigger_time: when Airflow had accepted the run.
+        start_time: when the run began to run.
+        end_time: when it ended, or the occurrence was missed, skipped or superseded.
+        cancel_time: when the run is to be cancelled, once that is known.
+        promise: GPUs set aside for it, less what already showed in the pool's numbers.
+        waited: what held it back and how long, in whole seconds.
+        closest: the best moment while waiting, for people: "03:40 14 of 16 GPUs".
+        absent: complete snapshots in a row that lack its event.
+    """
+
+    id: str
+    entry: str
+    series: str = ""
+    original_start: str = ""
+    state: State = State.PLANNED
+    reason: Reason = Reason.AHEAD
+    since: datetime | None = None
+    window: Span | None = None
+    intent_time: datetime | None = None
+    dag_run_id: str | None = None
+    trigger_time: datetime | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    cancel_time: datetime | None = None
+    promise: int = 0
+    waited: tuple[Waited, ...] = field(default=())
+    closest: str | None = None
+    absent: int = 0
+
+    def holds(self, now: datetime) -> int:
+        """GPUs that must count as taken for it at `now`, beyond what the pool's numbers show."""
+        if self.state.is_active:
+            return self.promise
+        if self.state is State.CANCELLED and self.end_time is not None:
+            return self.promise if now < self.end_time + RELEASE_AFTER_CANCEL else 0
+        return 0

@@ -1,0 +1,47 @@
+"""What a GPU pool holds at one moment, and what of it an ask can use (rule R5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """GPUs on one usable node (Ready, not cordoned, no foreign taint)."""
+
+    node: str
+    allocatable: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One complete look at a pool.
+
+    Attributes:
+        time: age of the oldest raw series behind it, subtracted from our clock at arrival: the
+            age is computed by the server, so its clock and ours may differ.
+        capacity: GPUs on all nodes of the pool, usable or not.
+        rooms: usable nodes.
+        used: GPUs requested by pods bound to nodes of the pool.
+        waiting: GPUs requested by pods that could land here and are bound nowhere.
+        utilization: mean over the pool's GPUs, 0 to 1; None where nothing measures it.
+        coverage: share of the pool's GPUs that report, 0 to 1; None where nothing measures it.
+        visible: GPUs requested per DAG run by pods that carry the run's labels, where pods can
+            be read; None where they cannot.
+    """
+
+    time: datetime
+    capacity: int
+    rooms: tuple[Room, ...]
+    used: int
+    waiting: int = 0
+    utilization: float | None = None
+    coverage: float | None = None
+    visible: Mapping[str, int] | None = field(default=None)
+
+    def fit(self, per_pod: int) -> int:
+        """GPUs that pods of `per_pod` GPUs each could take now: whole pods on whole nodes."""
+        return sum(max(0, room.free) // per_pod * per_pod for room in self.rooms)

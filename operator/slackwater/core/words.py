@@ -1,0 +1,451 @@
+"""Every outcome in one place: its reason, its sentence and its remedy (rule R12).
+
+A `Reason` is the closed list that conditions, Kubernetes Events, metrics and the ledger share.
+`WORDS` gives each one sentence (with named gaps) and one remedy. Nothing else in Slackwater
+words an outcome, so documentation and tests can list them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """Why something is as it is: PascalCase, as Kubernetes conditions want it."""
+
+    # --- all is well
+    ACCEPTED = "Accepted"
+    SYNCED = "Synced"
+    OPEN = "Open"
+    CLOSED = "Closed"
+    NONE_AHEAD = "NoneAhead"
+    ENOUGH = "Enough"
+    NOT_ASKED = "NotAsked"
+    DAG_USABLE = "DagUsable"
+    FRESH = "Fresh"
+    # --- the manifest or a reference
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_TIME_ZONE = "UnknownTimeZone"
+    INVALID_SCHEDULE = "InvalidSchedule"
+    NEVER_FIRES = "NeverFires"
+    INVALID_EXPRESSION = "InvalidExpression"
+    CALENDAR_NOT_FOUND = "CalendarNotFound"
+    CALENDAR_NOT_GRANTED = "CalendarNotGranted"
+    POOL_NOT_FOUND = "PoolNotFound"
+    POOL_NOT_GRANTED = "PoolNotGranted"
+    POOL_REQUIRED = "PoolRequired"
+    AIRFLOW_NOT_FOUND = "AirflowNotFound"
+    AIRFLOW_NOT_GRANTED = "AirflowNotGranted"
+    DAG_NOT_GRANTED = "DagNotGranted"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"
+    FREE_BUSY_CANNOT_TRIGGER = "FreeBusyCannotTrigger"
+    FIELD_UNAVAILABLE = "FieldUnavailable"
+    EXCEEDS_GRANT = "ExceedsGrant"
+    OVERLAPS = "Overlaps"
+    # --- reaching a dependency
+    NOT_READ_YET = "NotReadYet"
+    UNAUTHORIZED = "Unauthorized"
+    FORBIDDEN = "Forbidden"
+    NOT_FOUND = "NotFound"
+    UNREACHABLE = "Unreachable"
+    UNAVAILABLE = "Unavailable"
+    TIMEOUT = "Timeout"
+    THROTTLED = "Throttled"
+    REDIRECTED = "Redirected"
+    BLOCKED_TARGET = "BlockedTarget"
+    BAD_REQUEST = "BadRequest"
+    MALFORMED = "Malformed"
+    TOO_LARGE = "TooLarge"
+    LIMIT_EXCEEDED = "LimitExceeded"
+    # --- calendars
+    STALE = "Stale"
+    UNSTABLE_UIDS = "UnstableUIDs"
+    SERIES_SKIPPED = "SeriesSkipped"
+    MATCH_UNREADABLE = "MatchUnreadable"
+    UNTRUSTED_ORGANIZER = "UntrustedOrganizer"
+    # --- the pool's numbers
+    NO_DATA = "NoData"
+    NOT_A_NUMBER = "NotANumber"
+    TOO_MANY_SERIES = "TooManySeries"
+    BAD_RESULT_TYPE = "BadResultType"
+    PARTIAL_RESPONSE = "PartialResponse"
+    BAD_QUERY = "BadQuery"
+    NOT_PROMETHEUS = "NotPrometheus"
+    STALE_SAMPLE = "StaleSample"
+    LOW_COVERAGE = "LowCoverage"
+    PROMISES_UNKNOWN = "PromisesUnknown"
+    # --- waiting for room
+    WAITING_FOR_GPUS = "WaitingForGPUs"
+    WAITING_FOR_TURN = "WaitingForTurn"
+    EXCEEDS_CAPACITY = "ExceedsCapacity"
+    TOO_BUSY = "TooBusy"
+    NOT_QUIET_LONG_ENOUGH = "NotQuietLongEnough"
+    MAX_CONCURRENT_RUNS = "MaxConcurrentRuns"
+    # --- fit in time
+    WONT_FINISH = "WontFinish"
+    CROSSES_DENY = "CrossesDeny"
+    MISSES_DEADLINE = "MissesDeadline"
+    # --- Airflow and the DAG
+    AIRFLOW_UNSUPPORTED = "AirflowUnsupported"
+    SCHEDULER_UNHEALTHY = "SchedulerUnhealthy"
+    DAG_NOT_FOUND = "DagNotFound"
+    DAG_PAUSED = "DagPaused"
+    DAG_STALE = "DagStale"
+    DAG_HAS_IMPORT_ERRORS = "DagHasImportErrors"
+    DAG_HAS_SCHEDULE = "DagHasSchedule"
+    INVALID_CONF = "InvalidConf"
+    RUN_ID_CONFLICT = "RunIdConflict"
+    REJECTED = "Rejected"
+    START_RATE_LIMITED = "StartRateLimited"
+    # --- will not or must not start now
+    SUSPENDED = "Suspended"
+    HELD = "Held"
+    PREVIOUS_RUN_ACTIVE = "PreviousRunActive"
+    REFRESHING = "Refreshing"
+    EVENT_VANISHED = "EventVanished"
+    UNSETTLED = "Unsettled"
+    # --- what became of an occurrence
+    AHEAD = "Ahead"
+    STARTING = "Starting"
+    TRIGGERED = "Triggered"
+    ADOPTED = "Adopted"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    EMPTY_WINDOW = "EmptyWindow"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CONTROLLER_DOWN = "ControllerDown"
+    WINDOW_ENDED = "WindowEnded"
+    DENY_STARTED = "DenyStarted"
+    EVENT_CANCELLED = "EventCancelled"
+    EVENT_MOVED = "EventMoved"
+    OVERLAP_ONCE = "OverlapOnce"
+    REPLACED = "Replaced"
+    SKIPPED_BY_USER = "SkippedByUser"
+    TRIGGERED_BY_USER = "TriggeredByUser"
+    DRAINED = "Drained"
+    RUN_DELETED = "RunDeleted"
+    ALREADY_RAN = "AlreadyRan"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One outcome in words.
+
+    Attributes:
+        sentence: what happened, with gaps in braces that `say` fills.
+        remedy: what the reader can do; empty where nothing is wrong.
+        warning: True where a Kubernetes Event about it is of type Warning.
+    """
+
+    sentence: str
+    remedy: str = ""
+    warning: bool = False
+
+
+_R = Reason
+WORDS: Final[dict[Reason, Word]] = {
+    _R.ACCEPTED: Word("The configuration is accepted and every reference is usable."),
+    _R.SYNCED: Word("Every calendar is up to date."),
+    _R.OPEN: Word("A window is open until {until}."),
+    _R.CLOSED: Word("The next window opens at {start}."),
+    _R.NONE_AHEAD: Word("No window within the next 35 days."),
+    _R.ENOUGH: Word("{free} of the {count} GPUs asked for are free in {pool}."),
+    _R.NOT_ASKED: Word("No GPUs are asked for."),
+    _R.DAG_USABLE: Word("DAG {dag} can be triggered."),
+    _R.FRESH: Word("The pool's numbers are fresh and complete."),
+    _R.INVALID_SPEC: Word(
+        "{detail}", "Correct the field named here and apply the manifest again.", True
+    ),
+    _R.UNKNOWN_TIME_ZONE: Word(
+        "{field}: {zone} is not a time zone of the IANA database.",
+        "Use a name such as Europe/Berlin or UTC.",
+        True,
+    ),
+    _R.INVALID_SCHEDULE: Word(
+        "{field}: {detail}",
+        'Use five cron fields, for example "0 22 * * 1-5".',
+        True,
+    ),
+    _R.NEVER_FIRES: Word(
+        "{field}: this schedule names no day that exists.",
+        "Correct the day and month fields.",
+        True,
+    ),
+    _R.INVALID_EXPRESSION: Word(
+        "{field}: {detail}", "Correct the CEL expression; `slackwater plan` tries it.", True
+    ),
+    _R.CALENDAR_NOT_FOUND: Word(
+        "Calendar {ref} does not exist.", "Create it or correct calendarRef.", True
+    ),
+    _R.CALENDAR_NOT_GRANTED: Word(
+        "Calendar {ref} does not allow namespace {namespace}.",
+        "Ask its owner to add the namespace to spec.allowedNamespaces.",
+        True,
+    ),
+    _R.POOL_NOT_FOUND: Word("GPUPool {ref} does not exist.", "Create it or correct poolRef.", True),
+    _R.POOL_NOT_GRANTED: Word(
+        "GPUPool {ref} grants nothing to namespace {namespace}.",
+        "Ask its owner to add a grant to spec.grants.",
+        True,
+    ),
+    _R.POOL_REQUIRED: Word(
+        "AirflowInstance {ref} requires every TrainingWindow to name a GPUPool.",
+        "Add spec.gpu with a poolRef and a count.",
+        True,
+    ),
+    _R.AIRFLOW_NOT_FOUND: Word(
+        "AirflowInstance {ref} does not exist.", "Create it or correct airflowRef.", True
+    ),
+    _R.AIRFLOW_NOT_GRANTED: Word(
+        "AirflowInstance {ref} grants nothing to namespace {namespace}.",
+        "Ask its owner to add a grant to spec.grants.",
+        True,
+    ),
+    _R.DAG_NOT_GRANTED: Word(
+        "AirflowInstance {ref} does not let namespace {namespace} trigger DAG {dag}.",
+        "Ask its owner to add the DAG to the grant's dags.",
+        True,
+    ),
+    _R.SECRET_NOT_FOUND: Word(
+        "Secret {ref} does not exist or cannot be read.",
+        "Create it in the namespace of the object that names it.",
+        True,
+    ),
+    _R.SECRET_KEY_NOT_FOUND: Word(
+        "Secret {ref} has no key {key}.", "Add the key or correct the reference.", True
+    ),
+    _R.FREE_BUSY_CANNOT_TRIGGER: Word(
+        "{field}: a calendar at privacy FreeBusy has no event identities, so it cannot trigger.",
+        "Use effect Deny or Allow, or raise the calendar's privacy to Basic.",
+        True,
+    ),
+    _R.FIELD_UNAVAILABLE: Word(
+        "{field} needs {needs}, which calendar {ref} does not give at privacy {privacy}.",
+        "Raise spec.privacy of the calendar or drop the field.",
+        True,
+    ),
+    _R.EXCEEDS_GRANT: Word(
+        "{count} GPUs are asked for, but the grant of GPUPool {ref} allows {limit}.",
+        "Ask for less or have maxGPUs of the grant raised.",
+        True,
+    ),
+    _R.OVERLAPS: Word(
+        "Node {node} belongs to the older GPUPool {other} too.",
+        "Make the two node selections disjoint.",
+        True,
+    ),
+    _R.NOT_READ_YET: Word("{what} has not been read yet."),
+    _R.UNAUTHORIZED: Word(
+        "{what} refuses the credentials.", "Check the secret that the object names.", True
+    ),
+    _R.FORBIDDEN: Word(
+        "{what} accepts the credentials but denies access.",
+        "Give the account the permission that the documentation names.",
+        True,
+    ),
+    _R.NOT_FOUND: Word("{what} answers that it does not exist.", "Check the URL or the id.", True),
+    _R.UNREACHABLE: Word(
+        "{what} cannot be reached.", "Check the address, DNS and network policies.", True
+    ),
+    _R.UNAVAILABLE: Word("{what} answers with a server error.", "Look at its own logs.", True),
+    _R.TIMEOUT: Word("{what} did not answer in time.", "Look at its load and the network.", True),
+    _R.THROTTLED: Word("{what} asks for fewer requests.", "It is tried again by itself.", True),
+    _R.REDIRECTED: Word(
+        "{what} redirects elsewhere, as login pages do.",
+        "Use the address that answers directly, with credentials.",
+        True,
+    ),
+    _R.BLOCKED_TARGET: Word(
+        "{what} is at an address that this installation does not allow.",
+        "Use a public address, or have the operator's configuration name the range.",
+        True,
+    ),
+    _R.BAD_REQUEST: Word(
+        "{what} does not understand the request.", "Check the object's settings.", True
+    ),
+    _R.MALFORMED: Word(
+        "{what} answers with something that cannot be read.",
+        "Check that the address gives the document and not a web page, and gives it whole.",
+        True,
+    ),
+    _R.TOO_LARGE: Word("{what} answers with more than can be taken.", "Ask for less.", True),
+    _R.LIMIT_EXCEEDED: Word(
+        "{what} holds more than the documented limits.",
+        "Split the calendar or simplify the repeating event.",
+        True,
+    ),
+    _R.STALE: Word(
+        "Calendar {ref} was last read at {since}, too long ago to trust.",
+        "See the Calendar's own condition.",
+        True,
+    ),
+    _R.UNSTABLE_UIDS: Word(
+        "Calendar {ref} gives its events new identities at each read.",
+        "Use a feed with stable UIDs; moved events cannot be recognised in this one.",
+        True,
+    ),
+    _R.SERIES_SKIPPED: Word(
+        "{count} repeating events could not be expanded and were left out.",
+        "Look for rules by the second or minute, or invalid ones.",
+        True,
+    ),
+    _R.MATCH_UNREADABLE: Word(
+        "{count} events could not be matched because they are private or the expression failed: "
+        "they deny and do not trigger.",
+        "Check the expression, or share the calendar with details.",
+        True,
+    ),
+    _R.UNTRUSTED_ORGANIZER: Word(
+        "{count} matching events were organised by others and do not trigger.",
+        "Accept them in the calendar or list the organisers in match.organizers.",
+        True,
+    ),
+    _R.NO_DATA: Word(
+        "{what} has no data for the pool.", "Check that the exporters are scraped.", True
+    ),
+    _R.NOT_A_NUMBER: Word("{what} gives NaN or infinity for the pool.", "Check the query.", True),
+    _R.TOO_MANY_SERIES: Word(
+        "{what} gives several series where one is meant.", "Aggregate in the query.", True
+    ),
+    _R.BAD_RESULT_TYPE: Word(
+        "{what} gives a result of the wrong type.", "The query must give numbers.", True
+    ),
+    _R.PARTIAL_RESPONSE: Word(
+        "{what} gives a partial answer.", "Look at its warnings and its stores.", True
+    ),
+    _R.BAD_QUERY: Word("{what} cannot evaluate the query.", "Correct the query.", True),
+    _R.NOT_PROMETHEUS: Word(
+        "{what} does not answer as Prometheus does.", "Check serverAddress.", True
+    ),
+    _R.STALE_SAMPLE: Word(
+        "The numbers of {pool} are older than allowed.",
+        "Check the exporters and the scrape interval.",
+        True,
+    ),
+    _R.LOW_COVERAGE: Word(
+        "Only {coverage} % of the GPUs of {pool} report.", "Check the exporters.", True
+    ),
+    _R.PROMISES_UNKNOWN: Word(
+        "The runs that may hold GPUs of {pool} are not known yet.",
+        "It passes when Airflow answers.",
+    ),
+    _R.WAITING_FOR_GPUS: Word(
+        "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}."
+    ),
+    _R.WAITING_FOR_TURN: Word(
+        "Waiting for a turn in {pool} since {since}: {ahead} ahead, {free} free{promised}."
+    ),
+    _R.EXCEEDS_CAPACITY: Word(
+        "{count} GPUs are asked for, but {pool} has {capacity} in pods of {per_pod}.",
+        "Ask for less or choose another pool.",
+        True,
+    ),
+    _R.TOO_BUSY: Word("Waiting since {since}: {pool} is at {now} %, asked for below {limit} %."),
+    _R.NOT_QUIET_LONG_ENOUGH: Word(
+        "Waiting since {since}: {pool} must stay below {limit} % until {until}."
+    ),
+    _R.MAX_CONCURRENT_RUNS: Word("Waiting since {since}: {pool} takes {limit} runs at a time."),
+    _R.WONT_FINISH: Word(
+        "Not started: a run takes about {duration} and would end after {latest}.",
+        "Lengthen the window or shorten the run.",
+        True,
+    ),
+    _R.CROSSES_DENY: Word(
+        "Not started: a run takes about {duration} and `{entry}` cancels runs at {latest}.",
+        "Move the window or the denied time.",
+        True,
+    ),
+    _R.MISSES_DEADLINE: Word(
+        "Not started: a run takes about {duration} and must end by {latest} for `{entry}`.",
+        "Start earlier or move the deadline.",
+        True,
+    ),
+    _R.AIRFLOW_UNSUPPORTED: Word(
+        "{what} is Airflow 2 or older.", "Slackwater needs Airflow 3.1 or newer.", True
+    ),
+    _R.SCHEDULER_UNHEALTHY: Word(
+        "The scheduler of {what} is not healthy: runs would not start.",
+        "Look at the scheduler's logs.",
+        True,
+    ),
+    _R.DAG_NOT_FOUND: Word(
+        "DAG {dag} does not exist in {what}.", "Deploy it or correct dagId.", True
+    ),
+    _R.DAG_PAUSED: Word("DAG {dag} is paused.", "Unpause it in Airflow.", True),
+    _R.DAG_STALE: Word(
+        "DAG {dag} has vanished from Airflow's DAG folder.", "Deploy it again.", True
+    ),
+    _R.DAG_HAS_IMPORT_ERRORS: Word(
+        "The file of DAG {dag} has import errors.", "See Airflow's import errors.", True
+    ),
+    _R.DAG_HAS_SCHEDULE: Word(
+        "DAG {dag} also has a schedule of its own and runs outside these windows.",
+        "Set schedule=None in the DAG.",
+        True,
+    ),
+    _R.INVALID_CONF: Word(
+        "Airflow refuses the conf: {detail}.", "Correct spec.dag.conf or the event.", True
+    ),
+    _R.RUN_ID_CONFLICT: Word(
+        "Airflow has a run of this id that is not ours.", "Delete that run in Airflow.", True
+    ),
+    _R.REJECTED: Word("Airflow refuses the run: {detail}.", "See the message.", True),
+    _R.START_RATE_LIMITED: Word("Waiting since {since}: {what} takes {limit} starts a minute."),
+    _R.SUSPENDED: Word("Suspended.", "Set spec.suspend to false."),
+    _R.HELD: Word("{what} is held by its stopPolicy.", "Set stopPolicy to None."),
+    _R.PREVIOUS_RUN_ACTIVE: Word("Waiting since {since}: the previous run is still active."),
+    _R.REFRESHING: Word("Looking at the calendar once more before the start."),
+    _R.EVENT_VANISHED: Word("The event is missing from the calendar: not started."),
+    _R.UNSETTLED: Word("Asking Airflow what became of the start at {since}."),
+    _R.AHEAD: Word("Planned for {start}."),
+    _R.STARTING: Word("Starting DAG {dag}."),
+    _R.TRIGGERED: Word("DAG {dag} was triggered; the run is queued in Airflow."),
+    _R.ADOPTED: Word("A run of ours was found in Airflow and is followed."),
+    _R.RUNNING: Word("DAG {dag} is running since {since}."),
+    _R.SUCCEEDED: Word("The run of DAG {dag} succeeded."),
+    _R.FAILED: Word("The run of DAG {dag} failed.", "See its task logs in Airflow.", True),
+    _R.EMPTY_WINDOW: Word(
+        "Nothing is left of the window: denied, or outside every Allow.",
+        "See `slackwater plan`.",
+        True,
+    ),
+    _R.DEADLINE_EXCEEDED: Word(
+        "Missed: the start deadline of {deadline} passed.",
+        "Raise startingDeadlineSeconds.",
+        True,
+    ),
+    _R.CONTROLLER_DOWN: Word(
+        "Missed: Slackwater was not running during the window.",
+        "Look at why the operator was down.",
+        True,
+    ),
+    _R.WINDOW_ENDED: Word("The window ended at {until}."),
+    _R.DENY_STARTED: Word("`{entry}` began and cancels runs."),
+    _R.EVENT_CANCELLED: Word("The event was deleted."),
+    _R.EVENT_MOVED: Word("The event was moved."),
+    _R.OVERLAP_ONCE: Word("Another occurrence started in the same time and overlap is Once."),
+    _R.REPLACED: Word("A run of the same series had started before the event was edited."),
+    _R.SKIPPED_BY_USER: Word("Skipped by request."),
+    _R.TRIGGERED_BY_USER: Word("Triggered by request."),
+    _R.DRAINED: Word("{what} is being drained."),
+    _R.RUN_DELETED: Word("The run was deleted in Airflow.", "", True),
+    _R.ALREADY_RAN: Word("The event was moved after its run had started: it does not run again."),
+}
+
+
+def say(reason: Reason, **gaps: object) -> str:
+    """The sentence of a reason with its gaps filled; a gap that is not given stays a dash.
+
+    >>> say(Reason.DAG_PAUSED, dag="train_llm")
+    'DAG train_llm is paused.'
+    """
+    return WORDS[reason].sentence.format_map(_Gaps(gaps))
+
+
+class _Gaps(dict[str, object]):
+    def __missing__(self, key: str) -> object:
+        return "-"
