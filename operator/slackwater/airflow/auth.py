@@ -1,0 +1,200 @@
+"""Where the bearer token comes from, and when a new one is due.
+
+Airflow 3 has no refresh endpoint: one asks again (`POST /auth/token`, api_fastapi/auth/managers).
+A token lives 24 hours by default; it is renewed at 80 % of its life, and at once when Airflow
+refuses it, as it does after its signing secret was changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
+
+from slackwater.airflow.answers import REFUSED_FOR, unexpected
+from slackwater.airflow.client import Answer
+from slackwater.core.words import Reason
+from slackwater.errors import AirflowError, SecretError
+from slackwater.ports import Clock, SecretReader
+from slackwater.wire import SecretKeyRef
+
+_RENEW_AT: Final = 0.8
+# A token from a secret can only be read again, which is not worth doing more often than this.
+_REREAD: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User name and password, exchanged for a token at `/auth/token`."""
+
+    username_ref: SecretKeyRef
+    password_ref: SecretKeyRef
+
+
+@dataclass(frozen=True, slots=True)
+class StaticToken:
+    """A bearer token that somebody else keeps fresh in a Secret."""
+
+    ref: SecretKeyRef
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str = field(repr=False)
+    renew_at: float  # of the monotonic clock; infinity where the token does not tell
+
+
+# Sends user name and password, gives Airflow's answer (a 4xx too); raises AirflowError else.
+Exchange = Callable[[str, str], Awaitable[Answer]]
+
+
+class Tokens:
+    """The one token of a session: several callers that need a new one get it by one login.
+
+    Args:
+        auth: where the token comes from.
+        namespace: of the Secrets.
+        secrets: reads them.
+        clock: tells when a renewal is due.
+        exchange: a login.
+        check: judges the server's address once more, before credentials go there.
+        what: the server's name in sentences.
+    """
+
+    def __init__(
+        self,
+        auth: Login | StaticToken,
+        namespace: str,
+        *,
+        secrets: SecretReader,
+        clock: Clock,
+        exchange: Exchange,
+        check: Callable[[], Awaitable[None]],
+        what: str,
+    ) -> None:
+        self._auth = auth
+        self._namespace = namespace
+        self._secrets = secrets
+        self._clock = clock
+        self._exchange = exchange
+        self._check = check
+        self._what = what
+        self._token: _Token | None = None
+        self._lock = asyncio.Lock()
+        # What was refused (a digest: no password stays in memory), and until when that stands.
+        self._refused = ("", -math.inf)
+
+    async def current(self) -> str:
+        """The token to send.
+
+        Raises:
+            AirflowError: UNAUTHORIZED when the credentials are refused; what the login met else.
+        """
+        async with self._lock:
+            if self._token is None:
+                self._token = await self._obtain("")
+            elif self._clock.monotonic() >= self._token.renew_at:
+                self._token = await self._renewed(self._token)
+            return self._token.value
+
+    async def instead_of(self, refused: str) -> str:
+        """Another token than this one, which the server has refused. Raises as `current`."""
+        async with self._lock:
+            if self._token is None or self._token.value == refused:
+                self._token = None
+                self._token = await self._obtain(refused)
+            return self._token.value
+
+    async def _renewed(self, old: _Token) -> _Token:
+        try:
+            return await self._obtain("")
+        except AirflowError as error:
+            if error.reason is Reason.UNAUTHORIZED:
+                raise
+            # A fifth of its life is left to try again in.
+            later = self._clock.monotonic() + _REREAD.total_seconds()
+            return replace(old, renew_at=later)
+
+    async def _obtain(self, refused: str) -> _Token:
+        await self._check()
+        if isinstance(self._auth, StaticToken):
+            value = (await self._read(self._auth.ref)).strip()
+            if value == refused:
+                self._refuse(value)
+            self._still_refused(value)
+            life = _life(value, self._clock, fresh=False)
+            return self._dated(value, None if life is None else max(life * _RENEW_AT, _REREAD))
+        value = await self._login(self._auth)
+        life = _life(value, self._clock, fresh=True)
+        return self._dated(value, None if life is None else life * _RENEW_AT)
+
+    async def _login(self, auth: Login) -> str:
+        tried = ""
+        while True:
+            # Read anew each time: a changed password is in the Secret before anybody tells us.
+            username = (await self._read(auth.username_ref)).strip()
+            password = (await self._read(auth.password_ref)).rstrip("\r\n")
+            pair = f"{len(username)}:{username}{password}"
+            if pair == tried:
+                self._refuse(pair)
+            self._still_refused(pair)
+            answer = await self._exchange(username, password)
+            if answer.ok:
+                token = answer.data.get("access_token") if isinstance(answer.data, dict) else None
+                if not isinstance(token, str) or not token:
+                    raise AirflowError(Reason.MALFORMED, what=self._what)
+                return token
+            if answer.status not in {400, 401, 403, 422}:
+                raise unexpected(answer, what=self._what)
+            tried = pair
+
+    async def _read(self, ref: SecretKeyRef) -> str:
+        try:
+            return await self._secrets.read(self._namespace, ref.name, ref.key)
+        except SecretError as error:
+            # Our callers know one branch of errors; reason and sentence stay the secret's.
+            raise AirflowError(error.reason, retry_after=error.retry_after, **error.gaps) from None
+
+    def _refuse(self, secret: str) -> None:
+        until = self._clock.monotonic() + REFUSED_FOR.total_seconds()
+        self._refused = (_digest(secret), until)
+
+    def _still_refused(self, secret: str) -> None:
+        """Spare an account that locks after so many wrong passwords."""
+        digest, until = self._refused
+        left = until - self._clock.monotonic()
+        if left > 0 and digest == _digest(secret):
+            wait = timedelta(seconds=left)
+            raise AirflowError(Reason.UNAUTHORIZED, retry_after=wait, what=self._what)
+
+    def _dated(self, value: str, wait: timedelta | None) -> _Token:
+        if wait is None:
+            return _Token(value, math.inf)
+        return _Token(value, self._clock.monotonic() + wait.total_seconds())
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _life(token: str, clock: Clock, *, fresh: bool) -> timedelta | None:
+    """How long a JWT (RFC 7519) has from now; None for what is none or does not tell.
+
+    A fresh one was issued just now, so our clock and the server's need not agree.
+    """
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        now = clock.now().timestamp()
+        life = timedelta(seconds=claims["exp"] - (claims.get("iat", now) if fresh else now))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+    return life if life > timedelta() or not fresh else None

@@ -1,0 +1,133 @@
+"""`Calendar`: one calendar of one provider, and who may use it.
+
+The union of providers is built from the registry of `slackwater.calendars`, so that a new
+provider is one new file there and nothing here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+
+from pydantic import Field, create_model, model_validator
+
+from slackwater.api.access import Namespaces
+from slackwater.api.field import DAY, Rule, demand, exactly_one, is_exactly_one
+from slackwater.calendars.registry import PROVIDERS
+from slackwater.core.spec import Privacy
+from slackwater.wire import WireModel, ZoneName
+
+_ONE_PROVIDER: Final = exactly_one(
+    tuple(PROVIDERS), "a Calendar reads one calendar of one provider"
+)
+
+
+class ProviderChoice(WireModel):
+    """Where the calendar is kept: exactly one provider."""
+
+    rules = (_ONE_PROVIDER,)
+
+    @model_validator(mode="after")
+    def _is_exactly_one(self) -> Self:
+        demand(is_exactly_one(*(getattr(self, name) for name in PROVIDERS)), _ONE_PROVIDER)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The wire name of the provider that is set, a key of `PROVIDERS`."""
+        return next(name for name in PROVIDERS if getattr(self, name) is not None)
+
+    @property
+    def config(self) -> WireModel:
+        """The configuration of that provider."""
+        config: WireModel = getattr(self, self.name)
+        return config
+
+
+def _optional(name: str, config: type[WireModel]) -> tuple[Any, None]:
+    text = " ".join((inspect.getdoc(config) or "").partition("\n\n")[0].split())
+    return Annotated[config | None, Field(alias=name, description=text)], None
+
+
+if TYPE_CHECKING:
+    Provider = ProviderChoice
+else:
+    Provider = create_model(
+        "Provider",
+        __base__=ProviderChoice,
+        __doc__=ProviderChoice.__doc__,
+        **{name: _optional(name, provider.config) for name, provider in PROVIDERS.items()},
+    )
+
+
+_OUTLIVES_REFRESH: Final = Rule(
+    "!has(self.refreshIntervalSeconds) || self.maxStalenessSeconds >= self.refreshIntervalSeconds",
+    "maxStalenessSeconds must not be less than refreshIntervalSeconds, else the calendar is stale "
+    "before each read: raise maxStalenessSeconds",
+)
+
+
+class CalendarSpec(WireModel):
+    """Where the calendar is, how often it is read, how much of it, and who may use it."""
+
+    rules = (_OUTLIVES_REFRESH,)
+
+    provider: Annotated[
+        Provider, Field(description="Where the calendar is kept: exactly one provider.")
+    ]
+    time_zone: Annotated[
+        ZoneName | None,
+        Field(
+            description="Time zone by its IANA name for floating and all-day events. Goes before "
+            "the one that the provider tells, which goes before the TrainingWindow's."
+        ),
+    ] = None
+    refresh_interval_seconds: Annotated[
+        int | None,
+        Field(
+            ge=5,
+            le=DAY,
+            description="How often the calendar is read. Left out: as fits the provider, every "
+            "minute, and every 15 minutes for a feed.",
+        ),
+    ] = None
+    max_staleness_seconds: Annotated[
+        int,
+        Field(
+            ge=30,
+            le=7 * DAY,
+            description="How long the last good reading may be used while the calendar cannot be "
+            "read. After that no run starts that depends on it.",
+        ),
+    ] = 3600
+    privacy: Annotated[
+        Privacy,
+        Field(
+            description="How much is read. FreeBusy: only busy times; such a calendar can allow "
+            "and deny, not trigger. Basic: titles, categories and organizers too; they are matched "
+            "in memory and go nowhere. Details: descriptions too, which may flow into the conf of "
+            "a run."
+        ),
+    ] = Privacy.BASIC
+    allowed_namespaces: Annotated[
+        Namespaces,
+        Field(description="The namespaces whose TrainingWindows may use this calendar."),
+    ] = Namespaces()
+
+    @model_validator(mode="after")
+    def _outlives_its_refresh(self) -> Self:
+        refresh = self.refresh_interval_seconds
+        demand(refresh is None or self.max_staleness_seconds >= refresh, _OUTLIVES_REFRESH)
+        return self
+
+
+class Calendar(WireModel):
+    """A calendar that TrainingWindows can refer to."""
+
+    spec: Annotated[
+        CalendarSpec,
+        Field(
+            description="Where the calendar is, how often it is read, how much of it, and who may "
+            "use it."
+        ),
+    ]

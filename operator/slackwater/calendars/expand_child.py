@@ -1,0 +1,272 @@
+"""The expander's child: reads iCalendar text that nobody trusts, under limits of its own.
+
+`python -m slackwater.calendars.expand_child` answers requests on stdin until it is closed. A
+request is one line of JSON (see `Request`) and then the documents' bytes; the answer is a line
+`{"at": digest}` before each piece that could be poisonous, so that the parent knows which one
+killed us, and a line `{"bytes": n}` with n bytes of JSON (see `_answer`).
+
+A series that takes longer than its share is interrupted here and skipped; what cannot be
+interrupted runs into RLIMIT_CPU, RLIMIT_AS or the parent's own clock.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import Any, BinaryIO
+
+from slackwater.calendars import ical_zones
+from slackwater.calendars.ical_fields import Fields, fields
+from slackwater.calendars.ical_series import Horizon, Instance, SkippedError, UnknownZoneError
+from slackwater.calendars.ical_series import expand as expand_series
+from slackwater.calendars.ical_text import (
+    MAX_COMPONENTS,
+    Days,
+    Document,
+    LimitError,
+    MalformedError,
+    Reader,
+    Series,
+)
+from slackwater.core.spec import Privacy
+
+MAX_EVENTS = 20_000
+MAX_ANSWER = 32 * 1024 * 1024
+_DAY = timedelta(days=2)  # zones are at most 14 h from UTC; one day more costs nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to expand.
+
+    Attributes:
+        sizes: bytes of each document that follows.
+        start: of the horizon, ISO 8601.
+        end: of the horizon.
+        zone: for floating and all-day events; goes before the document's own.
+        fallback_zone: used where neither `zone` nor the document gives one.
+        privacy: a `Privacy`.
+        owners: addresses of the calendar's owner; None for a feed.
+        skip: digests of pieces that killed a child before.
+        cpu: seconds of processor time for all of it.
+        series_cpu: seconds of processor time for one series.
+    """
+
+    sizes: list[int]
+    start: str
+    end: str
+    zone: str | None
+    fallback_zone: str | None
+    privacy: str
+    owners: list[str] | None
+    skip: list[str]
+    cpu: float
+    series_cpu: float
+
+
+class _TooSlowError(Exception):
+    """A series has used its share of processor time."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one request has found so far; texts are kept once, however many instances share them."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    texts: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    unknown_zones: int = 0
+    size: int = 0
+
+    def text(self, value: str | None) -> int | None:
+        """The number of a text."""
+        if value is None:
+            return None
+        if value not in self.texts:
+            self.size += len(value)
+            self.texts[value] = len(self.texts)
+        return self.texts[value]
+
+    def add(self, uid: str, instance: Instance, said: Fields) -> None:
+        """Put one event into the answer. Raises LimitError."""
+        self.size += 200
+        if len(self.events) >= MAX_EVENTS or self.size > MAX_ANSWER:
+            raise LimitError
+        self.events.append(
+            {
+                "uid": self.text(uid),
+                "recurrence": instance.recurrence,
+                "original": instance.original,
+                "start": instance.start.isoformat(),
+                "end": instance.end.isoformat(),
+                "wall": [at.isoformat() for at in instance.wall] if instance.wall else None,
+                "allDay": instance.all_day,
+                "busy": said.busy,
+                "own": said.own,
+                "summary": self.text(said.summary),
+                "description": self.text(said.description),
+                "categories": (
+                    None
+                    if said.categories is None
+                    else [self.text(category) for category in said.categories]
+                ),
+                "organizer": self.text(said.organizer),
+            }
+        )
+
+
+class Child:
+    """Answers requests.
+
+    Args:
+        source: where requests come from.
+        sink: where answers go.
+    """
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source, self._sink = source, sink
+
+    def serve(self) -> None:
+        """Answer until the other end closes."""
+        while line := self._source.readline():
+            request = Request(**json.loads(line))
+            documents = [self._source.read(size) for size in request.sizes]
+            _limit_cpu(request.cpu)
+            body = json.dumps(self._answer(request, documents)).encode()
+            self._say({"bytes": len(body)})
+            self._sink.write(body)
+            self._sink.flush()
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._sink.write(json.dumps(message).encode() + b"\n")
+        self._sink.flush()
+
+    def _answer(self, request: Request, documents: list[bytes]) -> dict[str, Any]:
+        found = _Found()
+        try:
+            self._expand(request, documents, found)
+        except MalformedError:
+            return {"error": "Malformed"}
+        except (LimitError, MemoryError):
+            return {"error": "LimitExceeded"}
+        return {
+            "texts": list(found.texts),
+            "events": found.events,
+            "skipped": found.skipped,
+            "unknownZones": found.unknown_zones,
+        }
+
+    def _expand(self, request: Request, documents: list[bytes], found: _Found) -> None:
+        start, end = datetime.fromisoformat(request.start), datetime.fromisoformat(request.end)
+        days = Days((start - _DAY).date(), (end + _DAY).date())
+        privacy = Privacy(request.privacy)
+        owners = None if request.owners is None else frozenset(request.owners)
+        reader = Reader(
+            texts=privacy is not Privacy.FREE_BUSY,
+            description=privacy is Privacy.DETAILS,
+            owners=owners or frozenset(),
+        )
+        components = 0
+        for raw in documents:
+            document = reader.read(raw)
+            components += document.components
+            if components > MAX_COMPONENTS:
+                raise LimitError
+            near = [part for one in document.series.values() if (part := one.near(days))]
+            if not near:
+                continue
+            skip = frozenset(request.skip)
+            self._use_zones(document, skip)
+            horizon = Horizon(start, end, _zone(request, document))
+            for series in near:
+                digest = series.digest
+                if digest in skip:
+                    found.skipped += 1
+                    continue
+                self._say({"at": digest})
+                self._series(series, horizon, request.series_cpu, privacy, owners, found)
+
+    def _use_zones(self, document: Document, skip: frozenset[str]) -> None:
+        digest = document.zones_digest
+        if digest in skip:
+            document.timezones.clear()
+        elif document.timezones:
+            self._say({"at": digest})
+        ical_zones.use(document)
+
+    def _series(
+        self,
+        series: Series,
+        horizon: Horizon,
+        cpu: float,
+        privacy: Privacy,
+        owners: frozenset[str] | None,
+        found: _Found,
+    ) -> None:
+        try:
+            with _at_most(cpu):
+                instances = expand_series(series, horizon)
+                components = {id(i.component): i.component for i in instances}
+                said = {key: fields(c, privacy, owners) for key, c in components.items()}
+        except UnknownZoneError:
+            found.unknown_zones += 1
+        except (SkippedError, _TooSlowError, MemoryError):
+            found.skipped += 1
+        except Exception:  # noqa: BLE001 - whatever the libraries raise, the other series stand
+            found.skipped += 1
+        else:
+            for instance in instances:
+                read = said[id(instance.component)]
+                if read is not None:
+                    found.add(series.uid, instance, read)
+
+
+def _zone(request: Request, document: Document) -> Any:
+    for name in (request.zone, document.zone, request.fallback_zone):
+        if name and (zone := ical_zones.named(name)) is not None:
+            return zone
+    return None
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise _TooSlowError
+
+
+@contextmanager
+def _at_most(cpu: float) -> Iterator[None]:
+    """Raise _TooSlowError inside once this much processor time of ours is used."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, cpu)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _limit_cpu(seconds: float) -> None:
+    """Let the kernel end us `seconds` of processor time from now: the limit counts all our life."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = usage.ru_utime + usage.ru_stime
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, hard))
+
+
+def main() -> None:
+    """Limit ourselves, then serve."""
+    memory = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGVTALRM, _interrupt)
+    # Ctrl-C in a terminal reaches the whole group: the parent ends us by closing stdin.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Child(sys.stdin.buffer, sys.stdout.buffer).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What a calendar provider is: a configuration, what it gives at each privacy level, and a source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from slackwater.calendars.expand import Expander
+from slackwater.core.span import Span
+from slackwater.core.spec import Privacy, Ref
+from slackwater.core.words import Reason
+from slackwater.errors import CalendarError, SecretError
+from slackwater.net import NetError, NetPolicy, Reply, retry_after
+from slackwater.ports import CalendarSource, Clock, FetchState, SecretReader
+from slackwater.wire import SecretKeyRef, WireModel
+
+TIMES: Final = frozenset({"span", "wall", "all_day", "busy", "own"})
+IDENTITY: Final = frozenset({"key", "series", "original_start"})
+TEXTS: Final = frozenset({"summary", "categories", "organizer"})
+
+# What iCalendar gives, by whichever road it comes. Free/busy times have no identity (R2).
+ICALENDAR_FIELDS: Final[Mapping[Privacy, frozenset[str]]] = {
+    Privacy.FREE_BUSY: TIMES,
+    Privacy.BASIC: TIMES | IDENTITY | TEXTS,
+    Privacy.DETAILS: TIMES | IDENTITY | TEXTS | {"description"},
+}
+
+# No user or password in it: those are for Secrets. An @ in the path is an ordinary character.
+CalendarUrl = Annotated[
+    str, Field(min_length=8, max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?#]\S*)?$")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Everything a provider needs to read one Calendar.
+
+    Attributes:
+        ref: the Calendar object.
+        config: the provider's part of its spec.
+        privacy: how much may be read (R13).
+        zone: `spec.timeZone`, for floating and all-day events.
+        secrets: read from `namespace` only.
+        policy: which addresses may be reached (R14).
+        expander: turns iCalendar text into events.
+        clock: the present.
+        directory: where the manifest lies, in directory mode; None in a cluster.
+    """
+
+    ref: Ref
+    config: WireModel
+    privacy: Privacy
+    zone: str | None
+    secrets: SecretReader
+    policy: NetPolicy
+    expander: Expander
+    clock: Clock
+    directory: Path | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The only namespace whose Secrets may be read."""
+        return self.ref.namespace
+
+    @property
+    def what(self) -> str:
+        """The calendar's name in messages: never its address, which may be secret."""
+        return f"Calendar {self.ref}"
+
+    async def secret(self, ref: SecretKeyRef) -> str:
+        """One key of a Secret, without the line end that editors leave. Raises CalendarError."""
+        try:
+            value = await self.secrets.read(self.namespace, ref.name, ref.key)
+        except SecretError as error:
+            reason, wait, gaps = error.reason, error.retry_after, dict(error.gaps)
+        else:
+            return value.strip("\r\n")
+        raise CalendarError(reason, retry_after=wait, **gaps)
+
+    def digest(self, *parts: str) -> str:
+        """`FetchState.config_hash`: differs when anything that shapes a snapshot does."""
+        text = "\0".join(
+            (
+                str(self.ref),
+                type(self.config).__name__,
+                self.config.model_dump_json(),
+                self.privacy,
+                self.zone or "",
+                *parts,
+            )
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def failed(self, reason: Reason, wait: timedelta | None = None) -> CalendarError:
+        """The error that says this calendar could not be read."""
+        return CalendarError(reason, retry_after=wait, what=self.what)
+
+    def net_failed(self, error: NetError) -> CalendarError:
+        """A request that got no reply, as an error of this calendar."""
+        return self.failed(error.reason, error.retry_after)
+
+    def refused(self, reply: Reply, now: datetime) -> CalendarError:
+        """A reply that is no success, as an error of this calendar."""
+        return self.failed(_reason(reply.status), retry_after(reply.headers, now))
+
+
+_REASONS: Final[Mapping[int, Reason]] = {
+    401: Reason.UNAUTHORIZED,
+    403: Reason.FORBIDDEN,
+    404: Reason.NOT_FOUND,
+    408: Reason.TIMEOUT,
+    410: Reason.NOT_FOUND,
+    413: Reason.TOO_LARGE,
+    429: Reason.THROTTLED,
+    504: Reason.TIMEOUT,
+    507: Reason.LIMIT_EXCEEDED,
+}
+
+
+def _reason(status: int) -> Reason:
+    if (known := _REASONS.get(status)) is not None:
+        return known
+    if status >= 500:
+        return Reason.UNAVAILABLE
+    if 300 <= status < 400:
+        return Reason.REDIRECTED
+    return Reason.BAD_REQUEST if status >= 400 else Reason.MALFORMED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One kind of calendar.
+
+    Attributes:
+        name: its key in the Calendar's `spec.provider`.
+        config: what users write below that key.
+        fields: the attributes of `Event` that carry meaning, by privacy level.
+        default_refresh: how often it is read when nothing else is asked.
+        open: a source for one Calendar; raises ConfigError where the configuration cannot work.
+        file_only_fields: wire names of `config` that a cluster refuses, since they name files.
+    """
+
+    name: str
+    config: type[WireModel]
+    fields: Mapping[Privacy, frozenset[str]]
+    default_refresh: timedelta
+    open: Callable[[Opening], CalendarSource] = field(repr=False)
+    file_only_fields: tuple[str, ...] = ()
+
+
+def usable(state: FetchState | None, config_hash: str, horizon: Span) -> Mapping[str, str]:
+    """The cursor of a state that fits configuration and horizon, else an empty one."""
+    if state is None or state.schema_version != 1 or state.config_hash != config_hash:
+        return {}
+    return state.cursor if state.cursor.get("horizon") == horizon_text(horizon) else {}
+
+
+def horizon_text(horizon: Span) -> str:
+    """A horizon as a cursor keeps it."""
+    return f"{horizon.start.isoformat()}/{horizon.end.isoformat()}"

@@ -1,0 +1,213 @@
+"""Who of a pool's rivals may start now: order, room and EASY backfill (R5, R7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from slackwater.core.ask import Ask, Promise
+from slackwater.core.sample import Sample
+from slackwater.core.spec import PoolRules, Ref, StopPolicy
+from slackwater.core.words import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool at one moment, as `allot` sees it.
+
+    `fault` is why it cannot be read now; `runs_known` is False until every Airflow whose runs may
+    hold GPUs here has answered once since the start.
+    """
+
+    rules: PoolRules
+    sample: Sample | None = None
+    fault: Reason | None = None
+    promises: tuple[Promise, ...] = ()
+    runs_known: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the pool answers to one ask.
+
+    Attributes:
+        ask: the ask it answers; any other ask is unanswered.
+        admitted: it may start now.
+        reason: ENOUGH, or what holds it back.
+        ahead: asks that wait before it.
+        free: GPUs free for pods of its size, promises not yet subtracted.
+        promised: how many of them are promised to runs of ours or to asks admitted before.
+        holders: how many runs and asks that is.
+        expected_at: when known ends make room for it, where they do.
+        gaps: what else the reason's sentence needs.
+    """
+
+    ask: Ask
+    admitted: bool
+    reason: Reason
+    ahead: int = 0
+    free: int = 0
+    promised: int = 0
+    holders: int = 0
+    expected_at: datetime | None = None
+    gaps: Mapping[str, object] = field(default_factory=dict)
+
+
+def unusable(pool: Pool, now: datetime) -> Reason | None:
+    """Why the pool's numbers cannot carry a start, None when they can (R5)."""
+    if pool.fault is not None:
+        return pool.fault
+    sample = pool.sample
+    if sample is None:
+        return Reason.NOT_READ_YET
+    if now - sample.time > pool.rules.max_sample_age:
+        return Reason.STALE_SAMPLE
+    if sample.coverage is not None and sample.coverage * 100 < pool.rules.min_coverage_percent:
+        return Reason.LOW_COVERAGE
+    return None
+
+
+def exceeds(sample: Sample, count: int, per_pod: int) -> bool:
+    """True when the pool could not hold the ask even if it were empty."""
+    if count > sample.capacity:
+        return True
+    if sum(room.allocatable for room in sample.rooms) < sample.capacity:
+        return False  # nodes that are away now may come back with room
+    return count > sum(room.allocatable // per_pod * per_pod for room in sample.rooms)
+
+
+def allot(pool: Pool, asks: Iterable[Ask], now: datetime) -> dict[Ref, Verdict]:
+    """Answer every ask of one pool at once, so that no GPU is given twice.
+
+    Asks are served in order of rank. The first that does not fit is the head: whoever is behind
+    it may start only if its own end is known and it cannot delay the head, whose room must come
+    from ends that are known (EASY backfill). Otherwise the order is strict.
+    """
+    ordered = sorted(asks, key=lambda ask: ask.rank)
+    hindrance = unusable(pool, now)
+    if pool.rules.stop_policy is not StopPolicy.NONE:
+        hindrance = Reason.HELD
+    elif hindrance is None and not pool.runs_known:
+        hindrance = Reason.PROMISES_UNKNOWN
+    if hindrance is not None or pool.sample is None:
+        reason = hindrance or Reason.NOT_READ_YET
+        return {
+            ask.owner: Verdict(
+                ask=ask,
+                admitted=ask.unconditional and reason is not Reason.HELD,
+                reason=reason,
+                ahead=ahead,
+            )
+            for ahead, ask in enumerate(ordered)
+        }
+    return _Round(pool, pool.sample, now).serve(ordered)
+
+
+class _Round:
+    """One pass over the asks of a pool that can be read."""
+
+    def __init__(self, pool: Pool, sample: Sample, now: datetime) -> None:
+        self.rules, self.sample, self.now = pool.rules, sample, now
+        self.taken = sum(promise.unseen for promise in pool.promises)
+        self.holders = sum(1 for promise in pool.promises if promise.unseen)
+        self.runs = len(pool.promises)
+        # What known ends give back; a run past its expected end has no known end any more.
+        self.releases = sorted(
+            (promise.ends, promise.count)
+            for promise in pool.promises
+            if promise.ends is not None and promise.ends > now
+        )
+        self.fits: dict[int, int] = {}
+        self.waiting = 0
+        self.shadow: datetime | None = None
+        self.spare = 0
+        self.head: Ask | None = None
+
+    def serve(self, ordered: list[Ask]) -> dict[Ref, Verdict]:
+        return {ask.owner: self.judge(ask) for ask in ordered}
+
+    def fit(self, per_pod: int) -> int:
+        if per_pod not in self.fits:
+            self.fits[per_pod] = max(0, self.sample.fit(per_pod) - self.sample.waiting)
+        return self.fits[per_pod]
+
+    def judge(self, ask: Ask) -> Verdict:
+        free = self.fit(ask.per_pod)
+        if ask.unconditional:
+            return self.admit(ask, free)
+        if exceeds(self.sample, ask.count, ask.per_pod):
+            return self.refuse(ask, Reason.EXCEEDS_CAPACITY, free)
+        limit = self.rules.max_concurrent_runs
+        if limit is not None and self.runs >= limit:
+            return self.wait(ask, Reason.MAX_CONCURRENT_RUNS, free)
+        if free - self.taken < ask.count:
+            return self.wait(ask, Reason.WAITING_FOR_GPUS, free)
+        if self.head is not None and not self.may_overtake(ask):
+            return self.wait(ask, Reason.WAITING_FOR_TURN, free)
+        return self.admit(ask, free)
+
+    def admit(self, ask: Ask, free: int) -> Verdict:
+        verdict = Verdict(
+            ask=ask,
+            admitted=True,
+            reason=Reason.ENOUGH,
+            ahead=self.waiting,
+            free=free,
+            promised=self.taken,
+            holders=self.holders,
+        )
+        self.taken += ask.count
+        self.holders += 1
+        self.runs += 1
+        if ask.duration is not None:
+            self.releases = sorted([*self.releases, (self.now + ask.duration, ask.count)])
+        return verdict
+
+    def wait(self, ask: Ask, reason: Reason, free: int) -> Verdict:
+        expected: datetime | None = None
+        if self.head is None:
+            self.head = ask
+            self.shadow, self.spare = self.room_for(ask)
+            expected = self.shadow
+        verdict = self.refuse(ask, reason, free, expected)
+        self.waiting += 1
+        return verdict
+
+    def refuse(
+        self, ask: Ask, reason: Reason, free: int, expected: datetime | None = None
+    ) -> Verdict:
+        return Verdict(
+            ask=ask,
+            admitted=False,
+            reason=reason,
+            ahead=self.waiting,
+            free=free,
+            promised=min(self.taken, free),
+            holders=self.holders,
+            expected_at=expected,
+            gaps={"capacity": self.sample.capacity, "limit": self.rules.max_concurrent_runs},
+        )
+
+    def room_for(self, head: Ask) -> tuple[datetime | None, int]:
+        """When known ends make room for the head, and how many GPUs are spare then."""
+        limit = self.rules.max_concurrent_runs
+        free, runs = self.fit(head.per_pod) - self.taken, self.runs
+        for ends, count in self.releases:
+            free += count
+            runs -= 1
+            if free >= head.count and (limit is None or runs < limit):
+                return ends, free - head.count
+        return None, 0
+
+    def may_overtake(self, ask: Ask) -> bool:
+        if self.shadow is None or ask.duration is None:
+            return False
+        if self.now + ask.duration <= self.shadow:
+            return True
+        # Still running when the head's room comes: only out of what the head leaves over, and
+        # not where places are counted rather than GPUs.
+        if self.rules.max_concurrent_runs is None and ask.count <= self.spare:
+            self.spare -= ask.count
+            return True
+        return False

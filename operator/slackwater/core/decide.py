@@ -1,0 +1,276 @@
+"""The one decision: what a TrainingWindow does now, what it says, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from slackwater.core.action import Action, Decision, Lookup, Post
+from slackwater.core.conf import BadConf
+from slackwater.core.finish import steer
+from slackwater.core.fit import start_deadline
+from slackwater.core.follow import INTENT_VALID, cleared
+from slackwater.core.identity import run_id
+from slackwater.core.keep import AHEAD, Book, forget, gather, noted
+from slackwater.core.ledger import Line, State
+from slackwater.core.occurrence import Occurrence
+from slackwater.core.report import Waiting, report
+from slackwater.core.seen import Seen
+from slackwater.core.span import Span
+from slackwater.core.spec import Identity, Overlap, TrainingWindow
+from slackwater.core.start import Considered, conf_of, consider, trouble_with
+from slackwater.core.status import Status
+from slackwater.core.words import Reason
+
+
+def decide(
+    identity: Identity, spec: TrainingWindow, status: Status, seen: Seen, now: datetime
+) -> Decision:
+    """Look once at a TrainingWindow.
+
+    Pure and level-triggered: the same inputs give the same decision, whatever happened before, so
+    a restart, a lost timer or a repeated call changes nothing (R4, R9).
+
+    Args:
+        identity: which TrainingWindow.
+        spec: what its user wants.
+        status: what was last recorded, the ledger above all.
+        seen: what calendars, pool and Airflow look like.
+        now: the present.
+
+    Returns:
+        The new status, what to do once it is written, the ask for the pool's queue, and the next
+        instant at which something can change by itself.
+    """
+    return _Look(identity, spec, status, seen, now).decide()
+
+
+class _Open(NamedTuple):
+    line: Line
+    occurrence: Occurrence
+    piece: Span
+
+
+@dataclass(slots=True)
+class _Look:
+    identity: Identity
+    spec: TrainingWindow
+    status: Status
+    seen: Seen
+    now: datetime
+
+    def decide(self) -> Decision:
+        book = gather(self.identity, self.spec, self.status.lines, self.seen, self.now)
+        actions: list[Action] = [Lookup(identifier) for identifier in book.lookups]
+        lines: dict[str, Line] = {}
+        for line in book.lines:
+            steered = steer(
+                self._counted(line), book.occurrences.get(line.id), self.spec, self.seen, self.now
+            )
+            lines[line.id] = steered.line
+            if steered.post:
+                lines[line.id] = self._post(steered.line, book.occurrences.get(line.id), actions)
+            elif steered.action is not None:
+                actions.append(steered.action)
+        self._settle(lines, book)
+        waiting, considered = self._start(lines, book, actions)
+        kept = forget(lines.values(), self.spec.history_limit, self.now)
+        status = report(
+            self.identity, self.spec, replace(self.status, lines=kept), self.seen, waiting, self.now
+        )
+        return Decision(
+            status=status,
+            actions=tuple(actions),
+            ask=considered.ask if considered else None,
+            pending=bool(considered and (considered.pending or considered.refresh)),
+            wake_at=self._wake(lines, book, waiting),
+        )
+
+    def _counted(self, line: Line) -> Line:
+        """The line with what of its promise the pool's numbers do not show yet."""
+        if self.seen.pool is None or line.dag_run_id is None or not line.state.is_active:
+            return line
+        unseen = self.seen.pool.unseen.get(line.dag_run_id)
+        return line if unseen is None or unseen == line.promise else replace(line, promise=unseen)
+
+    def _post(self, line: Line, occurrence: Occurrence | None, actions: list[Action]) -> Line:
+        """Carry out a valid intent, or give it up where its conf cannot be made any more."""
+        assert line.dag_run_id is not None
+        assert line.intent_time is not None
+        piece = next((p for p in occurrence.pieces if self.now in p), None) if occurrence else None
+        if occurrence is None or piece is None:
+            return line
+        try:
+            conf = conf_of(self.identity, self.spec, self.seen, occurrence, piece)
+        except BadConf:
+            return cleared(line, Reason.INVALID_CONF, self.now)
+        note = f"Started by Slackwater for TrainingWindow {self.identity.ref}."
+        until = min(line.intent_time + INTENT_VALID, piece.end)
+        actions.append(Post(line.dag_run_id, conf, note, until))
+        return line
+
+    def _settle(self, lines: dict[str, Line], book: Book) -> None:
+        """Skip, supersede and miss what is not started, by state alone."""
+        started = [
+            line for line in lines.values() if line.state.is_active and line.intent_time is not None
+        ]
+        for line in list(lines.values()):
+            if line.state not in {State.PLANNED, State.WAITING}:
+                continue
+            occurrence = book.occurrences.get(line.id)
+            ended = self._unstarted_end(line, occurrence, started)
+            if ended is not None:
+                lines[line.id] = ended
+
+    def _unstarted_end(
+        self, line: Line, occurrence: Occurrence | None, started: list[Line]
+    ) -> Line | None:
+        if line.id in self.seen.override.skip:
+            return self._ended(line, State.SKIPPED, Reason.SKIPPED_BY_USER)
+        if occurrence is None:
+            if line.window is not None and line.window.end <= self.now and self.seen.layout:
+                return self._ended(line, State.MISSED, line.reason)
+            return None
+        if self.spec.overlap is Overlap.ONCE and any(
+            other.id != line.id
+            and other.intent_time is not None
+            and any(other.intent_time in piece for piece in occurrence.pieces)
+            for other in started
+        ):
+            return self._ended(line, State.SUPERSEDED, Reason.OVERLAP_ONCE)
+        deadline = start_deadline(self.spec, occurrence)
+        if deadline is None:
+            if occurrence.interval.end <= self.now:
+                return self._ended(line, State.MISSED, Reason.EMPTY_WINDOW)
+            return noted(line, State.PLANNED, Reason.EMPTY_WINDOW, "WindowOpen", self.now)
+        if self.now < deadline:
+            return None
+        return self._ended(line, State.MISSED, self._missed_for(line, occurrence, deadline))
+
+    def _missed_for(self, line: Line, occurrence: Occurrence, deadline: datetime) -> Reason:
+        if deadline <= self.seen.up_since:
+            return Reason.CONTROLLER_DOWN
+        if line.state is State.WAITING and line.reason is not Reason.AHEAD:
+            return line.reason
+        if deadline < occurrence.pieces[-1].end:
+            return Reason.DEADLINE_EXCEEDED
+        if line.reason in {Reason.AHEAD, Reason.EMPTY_WINDOW}:
+            return Reason.CONTROLLER_DOWN
+        return line.reason
+
+    def _ended(self, line: Line, state: State, reason: Reason) -> Line:
+        ended = noted(line, state, reason, "WindowOpen", self.now)
+        return replace(ended, state=state, reason=reason, end_time=self.now, promise=0)
+
+    def _open(self, lines: dict[str, Line], book: Book) -> Iterator[_Open]:
+        found = []
+        for line in lines.values():
+            occurrence = book.occurrences.get(line.id)
+            if occurrence is None or line.state not in {State.PLANNED, State.WAITING}:
+                continue
+            piece = next((p for p in occurrence.pieces if self.now in p), None)
+            if piece is not None:
+                found.append(_Open(line, occurrence, piece))
+        yield from sorted(found, key=lambda o: (o.piece.start, o.line.id))
+
+    def _start(
+        self, lines: dict[str, Line], book: Book, actions: list[Action]
+    ) -> tuple[Waiting | None, Considered | None]:
+        """Consider the first open occurrence; the others wait behind it."""
+        first: Considered | None = None
+        waiting: Waiting | None = None
+        open_lines = list(self._open(lines, book))
+        active = any(line.state.is_active for line in lines.values())
+        for line, occurrence, piece in open_lines:
+            if first is not None:
+                lines[line.id] = noted(
+                    line, State.WAITING, Reason.PREVIOUS_RUN_ACTIVE, "DagReady", self.now
+                )
+                continue
+            first = consider(
+                self.identity,
+                self.spec,
+                self.seen,
+                occurrence,
+                piece,
+                another_active=active,
+                now=self.now,
+            )
+            if first.gate is not None:
+                held = noted(line, State.WAITING, first.gate.reason, first.gate.condition, self.now)
+                lines[line.id] = replace(held, closest=self._closest(held, first))
+                waiting = Waiting(lines[line.id], first.gate)
+            elif first.refresh:
+                actions.append(first.refresh)
+            elif not first.pending:
+                lines[line.id] = self._intend(line, piece)
+        for line in lines.values():
+            if line.state is State.WAITING and line.id not in {o.line.id for o in open_lines}:
+                lines[line.id] = self._shut(line, book.occurrences.get(line.id))
+        return waiting, first
+
+    def _shut(self, line: Line, occurrence: Occurrence | None) -> Line:
+        """An occurrence that waited and whose next piece is still ahead is planned again."""
+        if occurrence is None or line.reason is Reason.EVENT_VANISHED:
+            return line
+        return noted(line, State.PLANNED, Reason.AHEAD, "WindowOpen", self.now)
+
+    def _intend(self, line: Line, piece: Span) -> Line:
+        ready = noted(line, State.INTENDED, Reason.STARTING, "WindowOpen", self.now)
+        return replace(
+            ready,
+            window=line.window or piece,
+            intent_time=self.now,
+            dag_run_id=run_id(self.identity, line.id),
+            trigger_time=None,
+            start_time=None,
+            end_time=None,
+            cancel_time=None,
+            promise=self.spec.gpu.count if self.spec.gpu else 0,
+        )
+
+    def _closest(self, line: Line, considered: Considered) -> str | None:
+        """The best moment so far of an occurrence that waits for GPUs."""
+        gate = considered.gate
+        if gate is None or "free" not in gate.gaps or self.seen.pool is None:
+            return line.closest
+        verdict = self.seen.pool.verdict
+        if verdict is None or self.spec.gpu is None:
+            return line.closest
+        free = max(0, verdict.free - verdict.promised)
+        best = int(line.closest.split()[1]) if line.closest else -1
+        if free <= best:
+            return line.closest
+        at = self.now.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        return f"{at} {free} of {self.spec.gpu.count} GPUs"
+
+    def _wake(self, lines: dict[str, Line], book: Book, waiting: Waiting | None) -> datetime | None:
+        """The next instant at which this decision could differ with nothing new heard (R4)."""
+        times: list[datetime | None] = []
+        if book.following is not None:
+            times.append(book.following - AHEAD)
+        for occurrence in book.occurrences.values():
+            line = lines.get(occurrence.key)
+            if line is not None and line.state.is_final:
+                continue
+            times.extend((occurrence.interval.start, occurrence.interval.end))
+            times.append(start_deadline(self.spec, occurrence))
+            for piece in occurrence.pieces:
+                times.extend((piece.start, piece.end))
+        busy = waiting is not None
+        for line in lines.values():
+            if line.state is State.INTENDED and line.intent_time is not None:
+                times.append(line.intent_time + INTENT_VALID)
+            if line.state.is_active:
+                busy = True
+                times.append(line.cancel_time)
+        if busy and self.seen.layout is not None:
+            times.extend(edge.span.start for edge in self.seen.layout.denies)
+        if waiting is not None:
+            times.append(waiting.gate.again_at)
+            times.extend(view.blocks_at for view in self.seen.calendars.values())
+        if not self.status.lines and trouble_with(self.spec, self.seen):
+            return None
+        return min((time for time in times if time is not None and time > self.now), default=None)

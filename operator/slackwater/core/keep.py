@@ -1,0 +1,367 @@
+"""Keeping the ledger: which occurrences have a line, which have gone, which are forgotten (R2, R10 to R12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from slackwater.core.fit import start_deadline
+from slackwater.core.follow import follow
+from slackwater.core.identity import inline_key, run_id
+from slackwater.core.ledger import Line, State, Waited
+from slackwater.core.occurrence import Layout, Occurrence
+from slackwater.core.run import Absent
+from slackwater.core.run import Seen as SeenRun
+from slackwater.core.seen import CalendarView, Override, Seen
+from slackwater.core.span import Span, intersect, subtract, union
+from slackwater.core.spec import CalendarEntry, Identity, Ref, TrainingWindow
+from slackwater.core.words import Reason
+from slackwater.core.zone import zone
+
+AHEAD: Final = timedelta(hours=12)
+BEHIND: Final = timedelta(hours=48)
+OVERRIDE_VALID: Final = timedelta(minutes=10)
+OVERRIDE_LASTS: Final = timedelta(hours=24)
+OVERRIDE_ENTRY: Final = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The lines after gathering, what they belong to, and what must be looked up.
+
+    `occurrences` are those near now and those of a line; `following` is the start of the next one.
+    """
+
+    lines: tuple[Line, ...]
+    occurrences: Mapping[str, Occurrence]
+    following: datetime | None
+    lookups: tuple[str, ...]
+
+
+def gather(
+    identity: Identity,
+    spec: TrainingWindow,
+    lines: tuple[Line, ...],
+    seen: Seen,
+    now: datetime,
+) -> Book:
+    """Join what is recorded with what the calendars say and what Airflow says.
+
+    Lines of vanished events that never started are ended; new occurrences get a line from 12 h
+    before their window on; one that is past and unrecorded is looked up before it is called
+    missed, and left out if it was over before the object existed.
+    """
+    gpus = spec.gpu.count if spec.gpu else 0
+    runs = seen.airflow.runs
+    occurrences, following = _near(seen, {line.id for line in lines}, now)
+    kept: dict[str, Line] = {}
+    for line in lines:
+        known = runs.get(line.dag_run_id or run_id(identity, line.id))
+        heard = follow(line, known, identity, gpus)
+        occurrence = occurrences.get(line.id)
+        if occurrence is not None:
+            heard = _placed(heard, occurrence, now)
+        elif seen.layout is not None:
+            heard = _missing(heard, spec, seen.calendars, now)
+        kept[heard.id] = heard
+    lookups: list[str] = []
+    replaced = [line for line in kept.values() if line.trigger_time and line.absent and line.window]
+    for occurrence in occurrences.values():
+        if occurrence.key in kept or occurrence.interval.start > now + AHEAD:
+            continue
+        identifier = run_id(identity, occurrence.key)
+        # A run may be there already: the status was lost, or the object was made anew (R2, R9).
+        line = follow(_opened(occurrence), runs.get(identifier), identity, gpus)
+        if _is_over(spec, occurrence, now):
+            match runs.get(identifier):
+                case SeenRun():
+                    pass
+                case Absent():
+                    reason = _why_unseen(identity, spec, occurrence, seen)
+                    if reason is None:
+                        continue
+                    line = replace(
+                        line,
+                        state=State.MISSED,
+                        reason=reason,
+                        since=now,
+                        end_time=occurrence.interval.end,
+                    )
+                case _:
+                    lookups.append(identifier)
+                    continue
+        elif any(_replaces(occurrence, old, spec.time_zone) for old in replaced):
+            line = replace(
+                line, state=State.SUPERSEDED, reason=Reason.REPLACED, since=now, end_time=now
+            )
+        kept[line.id] = line
+    return Book(tuple(kept.values()), occurrences, following, tuple(lookups))
+
+
+def _near(
+    seen: Seen, recorded: set[str], now: datetime
+) -> tuple[dict[str, Occurrence], datetime | None]:
+    """Occurrences that have or are due a line, and when the next one after them starts."""
+    if seen.layout is None:
+        return {}, None
+    found: dict[str, Occurrence] = {}
+    following: datetime | None = None
+    missing = set(recorded)
+    for occurrence in seen.layout.occurrences:  # sorted by start
+        if occurrence.interval.start > now + AHEAD:
+            following = following or occurrence.interval.start
+            if not missing:
+                break
+            if occurrence.key in missing:  # it was moved far ahead
+                found[occurrence.key] = occurrence
+        elif occurrence.interval.end > now - BEHIND:
+            found[occurrence.key] = occurrence
+        missing.discard(occurrence.key)
+    manual = overriding(seen.layout, seen.override, now, past_calendar=seen.airflow.allow_override)
+    if manual is not None:
+        found[manual.key] = manual
+    return found, following
+
+
+def overriding(
+    layout: Layout, override: Override, now: datetime, *, past_calendar: bool
+) -> Occurrence | None:
+    """The occurrence that a person's trigger request stands for (R15), None when it is too old.
+
+    It may start within ten minutes of the request. Unless the Airflow grant lets it go past the
+    calendar, Deny and Allow cut it like any other.
+    """
+    at = override.trigger
+    if at is None or not at - OVERRIDE_VALID <= now < at + OVERRIDE_LASTS:
+        return None
+    start = Span(at, at + OVERRIDE_VALID)
+    pieces: tuple[Span, ...] = (start,)
+    if not past_calendar:
+        if layout.allows is not None:
+            pieces = intersect(pieces, layout.allows)
+        pieces = subtract(pieces, (edge.span for edge in layout.denies))
+    nominal = at.isoformat()
+    return Occurrence(
+        key=inline_key(OVERRIDE_ENTRY, nominal),
+        entry=OVERRIDE_ENTRY,
+        series="",
+        original_start=nominal,
+        interval=Span(at, at + OVERRIDE_LASTS),
+        pieces=union(pieces),
+        cuts=(),
+        event=None,
+        end=at + OVERRIDE_LASTS,
+    )
+
+
+def _opened(occurrence: Occurrence) -> Line:
+    return Line(
+        id=occurrence.key,
+        entry=occurrence.entry,
+        series=occurrence.series,
+        original_start=occurrence.original_start,
+        window=_window(occurrence),
+    )
+
+
+def _window(occurrence: Occurrence) -> Span:
+    if not occurrence.pieces:
+        return occurrence.interval
+    return Span(occurrence.pieces[0].start, occurrence.pieces[-1].end)
+
+
+_COMES_BACK: Final = frozenset({State.MISSED, State.CANCELLED})
+
+
+def _placed(line: Line, occurrence: Occurrence, now: datetime) -> Line:
+    """The line at the occurrence's present place; one that missed its time may get another."""
+    line = replace(
+        line,
+        window=_window(occurrence),
+        entry=occurrence.entry,
+        series=occurrence.series,
+        original_start=occurrence.original_start,
+        absent=0,
+    )
+    again = (
+        line.state in _COMES_BACK
+        and line.trigger_time is None
+        and line.reason is not Reason.RUN_ID_CONFLICT
+        and any(piece.end > now for piece in occurrence.pieces)
+        and line.reason is not Reason.DEADLINE_EXCEEDED
+    )
+    moved_on = (
+        line.state is State.MISSED
+        and line.reason is Reason.DEADLINE_EXCEEDED
+        and bool(occurrence.pieces)
+        and occurrence.pieces[0].start > now
+    )
+    if again or moved_on:
+        return replace(line, state=State.PLANNED, reason=Reason.AHEAD, since=now, end_time=None)
+    return line
+
+
+def _missing(
+    line: Line, spec: TrainingWindow, views: Mapping[Ref, CalendarView], now: datetime
+) -> Line:
+    """A line whose occurrence the layout lacks: count its absence, end it when that is certain."""
+    if line.state.is_final and not line.trigger_time:
+        return line
+    if line.entry == OVERRIDE_ENTRY:
+        return line
+    absent = _absence(line, spec, views, now)
+    line = replace(line, absent=absent) if absent != line.absent else line
+    if absent == 0 or line.state.is_active or line.state.is_final:
+        return line
+    if absent >= 2:
+        return replace(
+            line, state=State.CANCELLED, reason=Reason.EVENT_CANCELLED, since=now, end_time=now
+        )
+    return noted(line, State.WAITING, Reason.EVENT_VANISHED, "CalendarsSynced", now)
+
+
+def _absence(
+    line: Line, spec: TrainingWindow, views: Mapping[Ref, CalendarView], now: datetime
+) -> int:
+    """0: it may only have left the horizon; 1: missing once; 2: the provider's word for it."""
+    if line.window is not None and line.window.end < now - BEHIND + timedelta(hours=1):
+        return 0
+    entry = next((e for e in spec.entries if e.name == line.entry), None)
+    if not isinstance(entry, CalendarEntry):
+        return 2
+    view = views.get(entry.calendar)
+    if view is None or view.snapshot is None or view.recent is None:
+        return min(1, max(line.absent, 1))
+    if line.window is not None and not line.window.overlaps(view.snapshot.horizon):
+        return 0
+    present = any(event.key == line.id for event in view.snapshot.events)
+    return 2 if present or line.id not in view.recent else max(1, line.absent)
+
+
+def _is_over(spec: TrainingWindow, occurrence: Occurrence, now: datetime) -> bool:
+    deadline = start_deadline(spec, occurrence)
+    return now >= (occurrence.interval.end if deadline is None else deadline)
+
+
+def _why_unseen(
+    identity: Identity, spec: TrainingWindow, occurrence: Occurrence, seen: Seen
+) -> Reason | None:
+    """Why an occurrence went by without a line; None where it need not have had one (R11)."""
+    end = start_deadline(spec, occurrence) or occurrence.interval.end
+    if end <= identity.created:
+        return None
+    if end <= seen.up_since:
+        return Reason.CONTROLLER_DOWN
+    entry = next((e for e in spec.entries if e.name == occurrence.entry), None)
+    if isinstance(entry, CalendarEntry):
+        view = seen.calendars.get(entry.calendar)
+        if view is not None and any(end in blind for blind in view.blind):
+            return Reason.STALE
+    return None  # it was put into the calendar, or moved, after its time
+
+
+def _replaces(occurrence: Occurrence, old: Line, zone_name: str) -> bool:
+    """Whether a new occurrence is an edited form of one that has started (R2)."""
+    if old.window is None or old.entry != occurrence.entry or old.id == occurrence.key:
+        return False
+    if occurrence.interval.overlaps(old.window):
+        return True
+    local = zone(zone_name)
+    return (
+        bool(occurrence.series)
+        and occurrence.series == old.series
+        and _date(occurrence.interval.start, local) == _date(old.window.start, local)
+    )
+
+
+def _date(instant: datetime, local: ZoneInfo) -> object:
+    return instant.astimezone(local).date()
+
+
+def noted(line: Line, state: State, reason: Reason, condition: str, now: datetime) -> Line:
+    """The line held back by `reason`, with the time that the reason before it took."""
+    if line.state is state and line.reason is reason:
+        return line
+    waited = line.waited
+    if line.state is State.WAITING and line.since is not None and line.reason is not reason:
+        waited = added(waited, condition_of(line.reason, condition), line.reason, now - line.since)
+    return replace(line, state=state, reason=reason, since=now, waited=waited)
+
+
+def added(
+    waited: Iterable[Waited], condition: str, reason: Reason, length: timedelta
+) -> tuple[Waited, ...]:
+    """The account of waiting with some more time on one reason."""
+    seconds = round(length.total_seconds())
+    account = {(w.condition, w.reason): w.seconds for w in waited}
+    if seconds > 0:
+        account[condition, reason] = account.get((condition, reason), 0) + seconds
+    return tuple(Waited(c, r, s) for (c, r), s in account.items())
+
+
+_CONDITION_OF: Final[dict[Reason, str]] = {
+    **dict.fromkeys(
+        (
+            Reason.STALE,
+            Reason.NOT_READ_YET,
+            Reason.EVENT_VANISHED,
+            Reason.THROTTLED,
+        ),
+        "CalendarsSynced",
+    ),
+    **dict.fromkeys(
+        (
+            Reason.WAITING_FOR_GPUS,
+            Reason.WAITING_FOR_TURN,
+            Reason.EXCEEDS_CAPACITY,
+            Reason.TOO_BUSY,
+            Reason.NOT_QUIET_LONG_ENOUGH,
+            Reason.MAX_CONCURRENT_RUNS,
+            Reason.NO_DATA,
+            Reason.NOT_A_NUMBER,
+            Reason.TOO_MANY_SERIES,
+            Reason.BAD_RESULT_TYPE,
+            Reason.PARTIAL_RESPONSE,
+            Reason.BAD_QUERY,
+            Reason.NOT_PROMETHEUS,
+            Reason.STALE_SAMPLE,
+            Reason.LOW_COVERAGE,
+            Reason.PROMISES_UNKNOWN,
+        ),
+        "CapacityAvailable",
+    ),
+    **dict.fromkeys(
+        (
+            Reason.DAG_NOT_FOUND,
+            Reason.DAG_PAUSED,
+            Reason.DAG_STALE,
+            Reason.DAG_HAS_IMPORT_ERRORS,
+            Reason.INVALID_CONF,
+            Reason.SCHEDULER_UNHEALTHY,
+            Reason.AIRFLOW_UNSUPPORTED,
+            Reason.REJECTED,
+            Reason.START_RATE_LIMITED,
+        ),
+        "DagReady",
+    ),
+}
+
+
+def condition_of(reason: Reason, otherwise: str) -> str:
+    """Which condition a reason of waiting belongs to, where the reason alone tells."""
+    return _CONDITION_OF.get(reason, otherwise)
+
+
+def forget(lines: Iterable[Line], history_limit: int, now: datetime) -> tuple[Line, ...]:
+    """The lines worth keeping: all that is not over for 48 h, then the newest `history_limit`."""
+    ordered = sorted(lines, key=lambda line: (_when(line, now), line.id))
+    old = [line.id for line in ordered if line.state.is_final and _when(line, now) <= now - BEHIND]
+    dropped = set(old[: max(0, len(old) - history_limit)])
+    return tuple(line for line in ordered if line.id not in dropped)
+
+
+def _when(line: Line, now: datetime) -> datetime:
+    return line.end_time or (line.window.end if line.window else now)

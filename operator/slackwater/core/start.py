@@ -1,0 +1,367 @@
+"""Whether an open occurrence may start now, and if not, the first thing that holds it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from slackwater.core.action import Refresh
+from slackwater.core.allot import Pool, Verdict, exceeds, unusable
+from slackwater.core.ask import Ask
+from slackwater.core.conf import BadConf, check_params, conf_for, conf_variables
+from slackwater.core.fit import lasting, latest_finish, latest_start
+from slackwater.core.follow import RETRY_DENIED
+from slackwater.core.identity import run_id
+from slackwater.core.keep import OVERRIDE_ENTRY
+from slackwater.core.occurrence import Occurrence
+from slackwater.core.quiet import quiet
+from slackwater.core.run import Denied
+from slackwater.core.seen import CalendarView, PoolView, Seen
+from slackwater.core.span import Span
+from slackwater.core.spec import (
+    CalendarEntry,
+    Concurrency,
+    Effect,
+    GpuAsk,
+    Identity,
+    Privacy,
+    StopPolicy,
+    TrainingWindow,
+)
+from slackwater.core.words import Reason
+
+FRESH: Final = timedelta(seconds=15)
+FACTS_VALID: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What holds a start back: the condition it belongs to, its reason and when to look again."""
+
+    condition: str
+    reason: Reason
+    gaps: Mapping[str, object] = field(default_factory=dict)
+    again_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What became of one wish to start.
+
+    Exactly one of these holds: `gate` says what is in the way; `pending`, that the pool has not
+    answered `ask` yet; `refresh`, that something is to be read once more; or, with none of them,
+    the run may start with `conf`.
+    """
+
+    gate: Gate | None = None
+    ask: Ask | None = None
+    pending: bool = False
+    refresh: Refresh | None = None
+    conf: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+def trouble_with(spec: TrainingWindow, seen: Seen) -> Gate | None:
+    """What makes the configuration unusable, whatever the time: the Ready condition."""
+    if seen.config is not None:
+        return Gate("Ready", seen.config.reason, seen.config.gaps)
+    refusals = [
+        *(view.refused for view in seen.calendars.values()),
+        seen.airflow.refused,
+        seen.pool.refused if seen.pool else None,
+    ]
+    for refused in refusals:
+        if refused is not None:
+            return Gate("Ready", refused.reason, refused.gaps)
+    if spec.gpu is None or seen.pool is None:
+        return None
+    limit = seen.pool.grant.max_gpus
+    if limit is not None and spec.gpu.count > limit:
+        gaps = {"count": spec.gpu.count, "ref": seen.pool.ref, "limit": limit}
+        return Gate("Ready", Reason.EXCEEDS_GRANT, gaps)
+    return None
+
+
+def calendar_gate(seen: Seen, now: datetime) -> Gate | None:
+    """The first calendar whose snapshot cannot carry a start."""
+    for view in seen.calendars.values():
+        if view.usable(now):
+            continue
+        gaps: dict[str, object] = {"ref": view.ref, "what": f"Calendar {view.ref}"}
+        if view.snapshot is None:
+            return Gate("CalendarsSynced", view.fault or Reason.NOT_READ_YET, gaps)
+        return Gate("CalendarsSynced", Reason.STALE, gaps | {"since": view.checked_at})
+    if seen.layout is None:
+        return Gate("CalendarsSynced", Reason.NOT_READ_YET, {"what": "The calendar"})
+    return None
+
+
+def dag_gate(spec: TrainingWindow, seen: Seen) -> Gate | None:
+    """Why Airflow would not run the DAG now, as far as it can be known before the POST."""
+    airflow = seen.airflow
+    gaps: dict[str, object] = {"dag": spec.dag.dag_id, "what": f"Airflow {airflow.ref}"}
+    if airflow.stop_policy is not StopPolicy.NONE:
+        return Gate("DagReady", Reason.HELD, {"what": f"AirflowInstance {airflow.ref}"})
+    if airflow.fault is not None:
+        return Gate("DagReady", airflow.fault.reason, gaps | dict(airflow.fault.gaps))
+    if airflow.facts is None:
+        return Gate("DagReady", Reason.NOT_READ_YET, gaps | {"what": f"DAG {spec.dag.dag_id}"})
+    if airflow.facts.problem is not None:
+        return Gate("DagReady", airflow.facts.problem, gaps | {"detail": airflow.facts.detail})
+    return None
+
+
+def consider(
+    identity: Identity,
+    spec: TrainingWindow,
+    seen: Seen,
+    occurrence: Occurrence,
+    piece: Span,
+    *,
+    another_active: bool,
+    now: datetime,
+) -> Considered:
+    """Judge one occurrence that is open now; the first thing in the way is the answer."""
+    gate = _before_the_pool(
+        identity, spec, seen, occurrence, piece, another_active=another_active, now=now
+    )
+    if gate is not None:
+        return Considered(gate)
+    try:
+        conf = conf_of(identity, spec, seen, occurrence, piece)
+    except BadConf as bad:
+        return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": str(bad)}))
+    wrong = check_params(conf, seen.airflow.facts.params_schema if seen.airflow.facts else {})
+    if wrong is not None:
+        return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong}))
+    ask: Ask | None = None
+    if spec.gpu is not None and seen.pool is not None:
+        answer = _room(identity, spec, spec.gpu, seen, seen.pool, occurrence, piece, now)
+        if answer.gate is not None or answer.pending:
+            return answer
+        ask = answer.ask
+    slot = seen.airflow.slot_at
+    if slot is not None and slot > now:
+        gaps = {"what": f"Airflow {seen.airflow.ref}", "limit": seen.airflow.starts_per_minute}
+        return Considered(Gate("DagReady", Reason.START_RATE_LIMITED, gaps, slot), ask)
+    refresh = _to_refresh(seen, now, calendars=occurrence.entry != OVERRIDE_ENTRY)
+    return Considered(ask=ask, refresh=refresh, conf=conf)
+
+
+def _before_the_pool(
+    identity: Identity,
+    spec: TrainingWindow,
+    seen: Seen,
+    occurrence: Occurrence,
+    piece: Span,
+    *,
+    another_active: bool,
+    now: datetime,
+) -> Gate | None:
+    gate = trouble_with(spec, seen)
+    if gate is not None:
+        return gate
+    if spec.suspend:
+        return Gate("Suspended", Reason.SUSPENDED)
+    past_calendar = occurrence.entry == OVERRIDE_ENTRY and seen.airflow.allow_override
+    if not past_calendar:
+        gate = calendar_gate(seen, now)
+        if gate is not None:
+            return gate
+    if another_active and spec.concurrency is Concurrency.FORBID:
+        return Gate("DagReady", Reason.PREVIOUS_RUN_ACTIVE)
+    gate = dag_gate(spec, seen)
+    if gate is not None:
+        return gate
+    denied = seen.airflow.runs.get(run_id(identity, occurrence.key))
+    if isinstance(denied, Denied) and denied.at + RETRY_DENIED > now:
+        gaps = {
+            "dag": spec.dag.dag_id,
+            "detail": denied.detail,
+            "what": f"Airflow {seen.airflow.ref}",
+        }
+        return Gate("DagReady", denied.reason, gaps, denied.at + RETRY_DENIED)
+    return _fit_gate(spec, seen, occurrence, piece, now)
+
+
+def expected(spec: TrainingWindow, seen: Seen) -> timedelta | None:
+    """How long a run is expected to take: as configured, else as learned, else unknown."""
+    return spec.expected_duration or seen.airflow.duration
+
+
+def _fit_gate(
+    spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span, now: datetime
+) -> Gate | None:
+    duration = expected(spec, seen)
+    if duration is None or seen.layout is None:
+        return None
+    finish = latest_finish(spec, seen.layout, occurrence, piece, now)
+    if finish is None or now + duration <= finish.at:
+        return None
+    gaps = {"duration": lasting(duration), "latest": finish.at, "entry": finish.entry}
+    return Gate("WindowOpen", finish.reason, gaps)
+
+
+def conf_of(
+    identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
+) -> dict[str, Any]:
+    """The conf of the occurrence's run. Raises BadConf."""
+    window = Span(piece.start, max(piece.end, occurrence.window_end(piece)))
+    identifier = run_id(identity, occurrence.key)
+    variables = conf_variables(
+        conf=spec.dag.conf,
+        event=occurrence.event,
+        occurrence=occurrence.key,
+        zone=spec.time_zone,
+        window=window,
+        gpu=spec.gpu,
+        run_id=identifier,
+        ref=identity.ref,
+        details=_details(spec, seen, occurrence),
+    )
+    return conf_for(
+        spec.dag.conf,
+        variables,
+        identity=identity,
+        occurrence=occurrence.key,
+        entry=occurrence.entry,
+        original_start=occurrence.original_start,
+        window=window,
+        gpu=spec.gpu,
+    )
+
+
+def _details(spec: TrainingWindow, seen: Seen, occurrence: Occurrence) -> bool:
+    entry = next((e for e in spec.calendars if e.name == occurrence.entry), None)
+    if not isinstance(entry, CalendarEntry) or entry.effect is not Effect.TRIGGER:
+        return False
+    view = seen.calendars.get(entry.calendar)
+    return view is not None and view.privacy is Privacy.DETAILS
+
+
+def _room(
+    identity: Identity,
+    spec: TrainingWindow,
+    gpu: GpuAsk,
+    seen: Seen,
+    pool: PoolView,
+    occurrence: Occurrence,
+    piece: Span,
+    now: datetime,
+) -> Considered:
+    if pool.rules is None:
+        return Considered(Gate("CapacityAvailable", Reason.NOT_READ_YET, _pool_gaps(gpu, pool)))
+    duration = expected(spec, seen)
+    finish = latest_finish(spec, seen.layout, occurrence, piece, now) if seen.layout else None
+    ask = Ask(
+        owner=identity.ref,
+        occurrence=occurrence.key,
+        count=gpu.count,
+        per_pod=gpu.per_pod,
+        priority=min(spec.priority, pool.grant.max_priority),
+        latest_start=latest_start(spec, occurrence, piece, finish, duration),
+        window_start=piece.start,
+        duration=duration,
+        unconditional=occurrence.entry == OVERRIDE_ENTRY and pool.grant.allow_override,
+    )
+    if not ask.unconditional:
+        gate = _quiet_gate(gpu, pool, now)
+        if gate is not None:
+            return Considered(gate)
+    verdict = pool.verdict
+    if verdict is None or verdict.ask != ask:
+        return Considered(ask=ask, pending=True)
+    if not verdict.admitted:
+        gaps = verdict_gaps(verdict, gpu, pool)
+        return Considered(Gate("CapacityAvailable", verdict.reason, gaps), ask)
+    return Considered(ask=ask)
+
+
+def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
+    """The pool cannot be read, is too busy, or not quiet for long enough."""
+    assert pool.rules is not None
+    gaps = _pool_gaps(gpu, pool)
+    view = Pool(rules=pool.rules, sample=pool.sample, fault=pool.fault)
+    reason = unusable(view, now)
+    if reason is not None:
+        return Gate("CapacityAvailable", reason, gaps | sample_gaps(pool))
+    if gpu.max_utilization_percent is None:
+        return None
+    state = quiet(
+        pool.history,
+        limit_percent=gpu.max_utilization_percent,
+        hysteresis_percent=gpu.hysteresis_percent,
+        longest_gap=pool.rules.max_sample_age,
+        now=now,
+    )
+    ready = state.ready_at(gpu.hold_for)
+    if ready is None:
+        return Gate("CapacityAvailable", Reason.TOO_BUSY, gaps | sample_gaps(pool))
+    if ready > now:
+        return Gate(
+            "CapacityAvailable", Reason.NOT_QUIET_LONG_ENOUGH, gaps | {"until": ready}, ready
+        )
+    return None
+
+
+def early_capacity(gpu: GpuAsk, pool: PoolView) -> Gate | None:
+    """What no waiting can mend: more asked for than the pool has. Known from any sample."""
+    if pool.sample is None or not exceeds(pool.sample, gpu.count, gpu.per_pod):
+        return None
+    gaps = _pool_gaps(gpu, pool) | {"capacity": pool.sample.capacity}
+    return Gate("CapacityAvailable", Reason.EXCEEDS_CAPACITY, gaps)
+
+
+def _pool_gaps(gpu: GpuAsk, pool: PoolView) -> dict[str, object]:
+    return {
+        "pool": pool.ref,
+        "what": f"GPUPool {pool.ref}",
+        "count": gpu.count,
+        "per_pod": gpu.per_pod,
+        "limit": None
+        if gpu.max_utilization_percent is None
+        else f"{gpu.max_utilization_percent:g}",
+    }
+
+
+def sample_gaps(pool: PoolView) -> dict[str, object]:
+    """The live numbers of a pool for sentences."""
+    sample = pool.sample
+    if sample is None:
+        return {}
+    gaps: dict[str, object] = {"capacity": sample.capacity}
+    if sample.coverage is not None:
+        gaps["coverage"] = round(sample.coverage * 100)
+    if sample.utilization is not None:
+        gaps["now"] = round(sample.utilization * 100)
+    return gaps
+
+
+def verdict_gaps(verdict: Verdict, gpu: GpuAsk, pool: PoolView) -> dict[str, object]:
+    """What the sentences about waiting for a pool need."""
+    promised = ""
+    if verdict.promised:
+        runs = "run" if verdict.holders == 1 else "runs"
+        promised = f", {verdict.promised} of them promised to {verdict.holders} other {runs}"
+    gaps = _pool_gaps(gpu, pool) | dict(verdict.gaps)
+    return gaps | {"free": verdict.free, "promised": promised, "ahead": verdict.ahead}
+
+
+def _to_refresh(seen: Seen, now: datetime, *, calendars: bool) -> Refresh | None:
+    """What was last looked at too long ago, and may be asked now (R9); None when all is fresh."""
+    stale = [
+        ref
+        for ref, view in seen.calendars.items()
+        if calendars
+        and not _looked_since(view, now - FRESH)
+        and (view.retry_at is None or view.retry_at <= now)
+    ]
+    facts = seen.airflow.facts
+    dag = facts is not None and facts.checked_at <= now - FACTS_VALID
+    return Refresh(tuple(stale), dag) if stale or dag else None
+
+
+def _looked_since(view: CalendarView, since: datetime) -> bool:
+    """Whether the calendar was read, or its reading failed, after `since`."""
+    return any(at is not None and at > since for at in (view.checked_at, view.tried_at))

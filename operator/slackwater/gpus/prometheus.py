@@ -1,0 +1,208 @@
+"""A GPU pool whose numbers a Prometheus has."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from slackwater.core.sample import Sample
+from slackwater.core.words import Reason
+from slackwater.errors import PoolError, StoreError
+from slackwater.gpus import queries
+from slackwater.gpus.answer import Row
+from slackwater.gpus.client import POINTS_LIMIT, PrometheusClient
+from slackwater.gpus.config import Mode, PoolConfig, PrometheusConfig, describe
+from slackwater.gpus.queries import Scope
+from slackwater.gpus.reading import Look, read_exporter, read_kubernetes
+from slackwater.net import NetPolicy
+from slackwater.ports import Clock, SecretReader
+
+STEP: Final = 15.0
+"""Seconds between points of the history, where it is not too long for that."""
+WORK_LIMIT: Final = 4_000_000
+"""Points times GPUs of one history query: some seconds of a server's time, and far below the
+50 million samples at which Prometheus gives up (--query.max-samples)."""
+PATTERN_LIMIT: Final = 1000
+"""Characters of a list of node names that is sent. A longer one is applied here, to the rows of
+every node that has the resource: parsing it some thirty times would cost the server more."""
+MOST_SEEN_EVERY: Final = 600.0
+"""Seconds for which the most GPUs seen in 24 hours is believed: it costs 289 evaluations."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Membership:
+    """Which nodes belong to the pool now: by pattern, and by name where names are known."""
+
+    pattern: str
+    names: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Most:
+    """The most GPUs seen at once, and when (monotonic) and for which nodes that was asked."""
+
+    gpus: int
+    at: float
+    nodes: _Membership
+
+
+class PrometheusPool:
+    """A `PoolSource` on Prometheus, in mode Kubernetes or Exporter.
+
+    Args:
+        pool: which GPUs are meant.
+        config: where their numbers are.
+        clock: ours; samples are dated by it, their age comes from the server.
+        secrets: holds the credentials, in the pool's namespace.
+        policy: which addresses may be reached.
+    """
+
+    def __init__(
+        self,
+        pool: PoolConfig,
+        config: PrometheusConfig,
+        *,
+        clock: Clock,
+        secrets: SecretReader,
+        policy: NetPolicy,
+    ) -> None:
+        self._pool = pool
+        self._config = config
+        self._clock = clock
+        self._client = PrometheusClient(
+            config, pool.ref, clock=clock, secrets=secrets, policy=policy
+        )
+        self._most: _Most | None = None
+
+    async def sample(self) -> Sample:
+        """One complete look: one request, and one more for each query of the pool's own.
+
+        Raises:
+            PoolError: NO_DATA, TOO_MANY_SERIES, or as `PrometheusClient.query`; INVALID_SPEC
+                where a node selector is used without a cluster.
+        """
+        nodes = await self._membership()
+        if self._config.mode is Mode.EXPORTER:
+            return await self._sample_exporter(nodes)
+        narrow = nodes.names is None or len(nodes.pattern) <= PATTERN_LIMIT
+        asked = queries.kubernetes(self._scope(nodes.pattern if narrow else None))
+        look = await self._look(asked, nodes)
+        return read_kubernetes(look, self._clock.now())
+
+    async def _sample_exporter(self, nodes: _Membership) -> Sample:
+        scope = self._scope(nodes.pattern)
+        asked = queries.exporter(scope, self._config.busy_percent / 100)
+        most = 0 if "coverage" in self._config.queries else await self._most_seen(nodes)
+        look = await self._look(asked, nodes)
+        return read_exporter(look, most, self._clock.now())
+
+    async def utilization_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        """Utilisation from `since` until now, every 15 s or less often where that is too much.
+
+        The server's clock decides what is now; times come back on ours.
+
+        Raises:
+            PoolError: TOO_MANY_SERIES, or as `PrometheusClient.query`.
+        """
+        nodes = await self._membership()
+        scope = self._scope(nodes.pattern)
+        own = self._config.queries.get("utilization")
+        seen = await self._client.query(queries.gpus_seen(scope) if own is None else "vector(0)")
+        now = self._clock.now()
+        seconds = (now - since).total_seconds()
+        if seconds <= 0 or not seen:
+            return ()
+        server_now, gpus = seen[0].time, max(1.0, seen[0].value)
+        most = POINTS_LIMIT if own is not None else min(POINTS_LIMIT, WORK_LIMIT / gpus)
+        step = max(STEP, math.ceil(seconds / (most - 1)))
+        what = None if own is None else describe(self._pool.ref, "utilization")
+        series = await self._client.query_range(
+            own or queries.utilization(scope), server_now - seconds, server_now, step, what=what
+        )
+        if len(series) > 1:
+            raise PoolError(Reason.TOO_MANY_SERIES, what=what or describe(self._pool.ref))
+        ahead = now - datetime.fromtimestamp(server_now, UTC)
+        return tuple(
+            (datetime.fromtimestamp(time, UTC) + ahead, min(max(value, 0.0), 1.0))
+            for one in series
+            for time, value in one.points
+        )
+
+    async def aclose(self) -> None:
+        """Let connections go."""
+        await self._client.aclose()
+
+    def _scope(self, pattern: str | None) -> Scope:
+        return Scope(
+            nodes=pattern, resource=self._pool.resource, tolerations=self._pool.tolerations
+        )
+
+    async def _membership(self) -> _Membership:
+        """The pool's nodes now; a selector that picks none is no data, never all nodes."""
+        if self._pool.select_nodes is None:
+            return _Membership(self._pool.nodes or ".+", None)
+        try:
+            names = await self._pool.select_nodes()
+        except StoreError as error:
+            raise PoolError(error.reason, retry_after=None, **error.gaps) from None
+        if names is None:
+            detail = "spec.nodeSelector needs a cluster: use spec.nodes instead."
+            raise PoolError(Reason.INVALID_SPEC, detail=detail)
+        if not names:
+            raise PoolError(Reason.NO_DATA, what=f"The node selector of pool {self._pool.ref}")
+        return _Membership(queries.one_of(names), names)
+
+    async def _look(self, asked: Mapping[str, str], nodes: _Membership) -> Look:
+        """Ask what nobody replaced, and the replacements, side by side."""
+        own = self._config.queries
+        wanted = {name: text for name, text in asked.items() if not _replaced(name, own)}
+        rows, *answers = await _together(
+            self._rows(wanted),
+            *(
+                self._client.query(text, what=describe(self._pool.ref, name))
+                for name, text in own.items()
+            ),
+        )
+        return Look(
+            ref=self._pool.ref,
+            rows=rows,
+            overrides=dict(zip(own, answers, strict=True)),
+            names=nodes.names,
+        )
+
+    async def _rows(self, wanted: Mapping[str, str]) -> tuple[Row, ...]:
+        return await self._client.query(queries.union(wanted)) if wanted else ()
+
+    async def _most_seen(self, nodes: _Membership) -> int:
+        now, most = self._clock.monotonic(), self._most
+        if most is None or most.nodes != nodes or now - most.at >= MOST_SEEN_EVERY:
+            rows = await self._client.query(queries.most_seen(self._scope(nodes.pattern)))
+            self._most = most = _Most(int(rows[0].value) if rows else 0, now, nodes)
+        return most.gpus
+
+
+def _replaced(question: str, own: Mapping[str, str]) -> bool:
+    """Whether the pool's own queries leave nothing for a built-in question to say."""
+    if question.startswith("age."):
+        return "sampleAge" in own
+    needed_for = {
+        "requested": {"requested", "waiting"},
+        "held": {"requested"},
+        "reports": {"utilization", "coverage"},
+    }
+    return needed_for.get(question, {question}) <= own.keys()
+
+
+async def _together(*asked: Awaitable[tuple[Row, ...]]) -> list[tuple[Row, ...]]:
+    """All answers, or the first failure with the rest called off."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

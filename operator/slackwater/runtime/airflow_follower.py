@@ -1,0 +1,233 @@
+"""One AirflowInstance: its DAGs' facts and every run of ours in it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from slackwater.core.run import Absent, DagFacts, Denied, InDoubt, Known, Run, Seen
+from slackwater.core.seen import Trouble
+from slackwater.core.spec import Ref
+from slackwater.core.start import FACTS_VALID
+from slackwater.errors import DependencyError, SlackwaterError
+from slackwater.ports import Airflow, Clock
+
+IDLE_INTERVAL: Final = timedelta(minutes=10)
+FIRST_BACKOFF: Final = timedelta(seconds=5)
+LONGEST_BACKOFF: Final = timedelta(minutes=2)
+MINUTE: Final = timedelta(minutes=1)
+
+
+class AirflowFollower:
+    """What is known of one Airflow server.
+
+    Args:
+        ref: the AirflowInstance.
+        clock: the present.
+        prefix: what the ids of our runs begin with.
+        run_changed: called with each run whose record changed.
+        changed: called when the server's own condition or a DAG's facts changed.
+    """
+
+    def __init__(
+        self,
+        ref: Ref,
+        clock: Clock,
+        prefix: str,
+        run_changed: Callable[[str, Known], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.ref = ref
+        self._clock, self._prefix = clock, prefix
+        self._run_changed, self._changed = run_changed, changed
+        self.airflow: Airflow | None = None
+        self.interval = timedelta(seconds=10)
+        self.starts_per_minute: int | None = None
+        self.trouble: Trouble | None = None
+        self.fault: Trouble | None = None
+        self.version: str | None = None
+        self.listed_at: datetime | None = None
+        self.next_at: datetime | None = None
+        self.runs: dict[str, Known] = {}
+        self.dags: dict[str, str] = {}  # run id -> DAG id of runs to follow
+        self._facts: dict[str, DagFacts] = {}
+        self._wanted: set[str] = set()
+        self._starts: deque[datetime] = deque()
+        self._failures = 0
+
+    def configure(
+        self, airflow: Airflow | None, interval: timedelta, starts_per_minute: int | None
+    ) -> None:
+        """Follow another server or with other settings; runs known stay until it has answered."""
+        if airflow is not self.airflow:
+            self._facts.clear()
+            self.fault, self.version = None, None
+            self._failures = 0
+        self.airflow, self.interval = airflow, interval
+        self.starts_per_minute = starts_per_minute
+
+    # --- DAGs
+
+    def facts(self, dag_id: str) -> DagFacts | None:
+        """The last preflight of a DAG."""
+        return self._facts.get(dag_id)
+
+    def want_facts(self, dag_id: str) -> bool:
+        """Ask for a preflight at the next look; True when one is due and the look should be soon."""
+        if not self._is_due(dag_id):
+            return False
+        self._wanted.add(dag_id)
+        return True
+
+    def _is_due(self, dag_id: str) -> bool:
+        facts = self._facts.get(dag_id)
+        return facts is None or facts.checked_at <= self._clock.now() - FACTS_VALID
+
+    # --- runs
+
+    def track(self, run_id: str, dag_id: str) -> None:
+        """Follow a run until it is over."""
+        self.dags[run_id] = dag_id
+
+    def untrack(self, run_id: str) -> None:
+        """Its line is final: forget it."""
+        self.dags.pop(run_id, None)
+        self.runs.pop(run_id, None)
+
+    def learn(self, run_id: str, known: Known) -> None:
+        """Record the newest word about a run."""
+        before = self.runs.get(run_id)
+        self.runs[run_id] = known
+        if not _same(before, known):
+            self._run_changed(run_id, known)
+
+    def doubt(self, run_id: str) -> None:
+        """A write about it got no clear answer."""
+        self.learn(run_id, InDoubt(self._clock.now()))
+
+    async def look_up(self, run_id: str, dag_id: str) -> Known:
+        """Ask for one run by id. Raises AirflowError."""
+        assert self.airflow is not None
+        asked_at = self._clock.now()
+        run = await self.airflow.run(dag_id, run_id)
+        known: Known = Absent(asked_at) if run is None else Seen(run, self._clock.now())
+        self.learn(run_id, known)
+        return known
+
+    def deny(self, run_id: str, denied: Denied) -> None:
+        """Airflow refused to create it; its DAG is looked at anew."""
+        self.learn(run_id, denied)
+
+    # --- the rate of starts
+
+    def slot_at(self) -> datetime | None:
+        """When `maxStartsPerMinute` allows the next start; None means now."""
+        if self.starts_per_minute is None:
+            return None
+        now = self._clock.now()
+        while self._starts and self._starts[0] <= now - MINUTE:
+            self._starts.popleft()
+        if len(self._starts) < self.starts_per_minute:
+            return None
+        return self._starts[0] + MINUTE
+
+    def started(self) -> None:
+        """A start was made or tried."""
+        if self.starts_per_minute is not None:
+            self._starts.append(self._clock.now())
+
+    # --- looking
+
+    async def look(self) -> None:
+        """One round: version once, facts that are wanted, then all active runs of ours."""
+        airflow = self.airflow
+        if airflow is None:
+            return
+        try:
+            await self._round(airflow)
+        except SlackwaterError as error:
+            if airflow is self.airflow:
+                self._failed(error)
+            return
+        if airflow is not self.airflow:
+            return
+        self._failures = 0
+        healed, self.fault = self.fault is not None, None
+        wait = self.interval if self.busy or self._wanted else IDLE_INTERVAL
+        self.next_at = self._clock.now() + wait
+        if healed:
+            self._changed()
+
+    async def _round(self, airflow: Airflow) -> None:
+        if self.version is None:
+            self.version = await airflow.version()
+            self._changed()
+        wanted, self._wanted = self._wanted, set()
+        for dag_id in sorted(wanted):
+            if not self._is_due(dag_id):
+                wanted.discard(dag_id)
+                continue
+            try:
+                facts = await airflow.preflight(dag_id)
+            except SlackwaterError:
+                self._wanted |= wanted
+                raise
+            wanted.discard(dag_id)
+            before, self._facts[dag_id] = self._facts.get(dag_id), facts
+            if before is None or before.problem is not facts.problem or before != facts:
+                self._changed()
+        if self._list_is_due():
+            await self._list(airflow)
+
+    def _list_is_due(self) -> bool:
+        """While a run is in flight; else now and then, for runs that we do not know of."""
+        if self.listed_at is None or self.busy:
+            return True
+        return self._clock.now() - self.listed_at >= IDLE_INTERVAL
+
+    @property
+    def busy(self) -> bool:
+        """A run that is followed is not over."""
+        return any(not _over(self.runs.get(run_id)) for run_id in self.dags)
+
+    async def _list(self, airflow: Airflow) -> None:
+        asked_at = self._clock.now()
+        active = {run.run_id: run for run in await airflow.active_runs(self._prefix)}
+        first, self.listed_at = self.listed_at is None, asked_at
+        for run in active.values():
+            self._heard(run, asked_at)
+        for run_id, dag_id in list(self.dags.items()):
+            if run_id not in active and not _over(self.runs.get(run_id)):
+                await self.look_up(run_id, dag_id)
+        if first:
+            self._changed()
+
+    def _heard(self, run: Run, at: datetime) -> None:
+        known = self.runs.get(run.run_id)
+        if isinstance(known, Seen) and known.at > at:
+            return
+        self.dags.setdefault(run.run_id, run.dag_id)
+        self.learn(run.run_id, Seen(run, at))
+
+    def _failed(self, error: SlackwaterError) -> None:
+        self._failures += 1
+        wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(self._failures, 8)))
+        asked = error.retry_after if isinstance(error, DependencyError) else None
+        self.next_at = self._clock.now() + max(wait, asked or timedelta())
+        before, self.fault = self.fault, Trouble(error.reason, error.gaps)
+        if before is None or before.reason is not error.reason:
+            self._changed()
+
+
+def _over(known: Known | None) -> bool:
+    return isinstance(known, Seen) and known.run.state.is_over
+
+
+def _same(before: Known | None, after: Known) -> bool:
+    if isinstance(before, Seen) and isinstance(after, Seen):
+        return before.run == after.run
+    if isinstance(before, Absent) and isinstance(after, Absent):
+        return False  # a later word on the same absence settles a doubt
+    return before == after

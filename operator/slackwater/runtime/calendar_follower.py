@@ -1,0 +1,168 @@
+"""One Calendar, read once for all TrainingWindows that refer to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Final
+
+from slackwater.core.event import Snapshot
+from slackwater.core.seen import CalendarView, Trouble
+from slackwater.core.span import Span
+from slackwater.core.spec import Privacy, Ref
+from slackwater.core.words import Reason
+from slackwater.errors import CalendarError, SlackwaterError
+from slackwater.ports import CalendarSource, Clock, FetchState
+
+BEHIND: Final = timedelta(hours=48)
+AHEAD: Final = timedelta(days=35)
+QUANTUM: Final = timedelta(hours=6)
+FIRST_BACKOFF: Final = timedelta(seconds=5)
+LONGEST_BACKOFF: Final = timedelta(minutes=15)
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def horizon_at(now: datetime) -> Span:
+    """At least now - 48 h to now + 35 d (R11), in steps of six hours so that cursors stay of use."""
+    start = _EPOCH + (now - BEHIND - _EPOCH) // QUANTUM * QUANTUM
+    end = _EPOCH + ((now + AHEAD - _EPOCH) // QUANTUM + 1) * QUANTUM
+    return Span(start, end)
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarSettings:
+    """What following needs of a Calendar's spec."""
+
+    refresh: timedelta
+    max_staleness: timedelta
+    privacy: Privacy
+
+
+class CalendarFollower:
+    """Keeps the last complete snapshot of one calendar, and how much it may be trusted.
+
+    Args:
+        ref: the Calendar.
+        clock: the present.
+        random: spreads polls by ±25 % and jitters back-off.
+        changed: called after a look that changed what users see.
+    """
+
+    def __init__(self, ref: Ref, clock: Clock, random: Random, changed: Callable[[], None]) -> None:
+        self.ref = ref
+        self._clock, self._random, self._changed = clock, random, changed
+        self.source: CalendarSource | None = None
+        self.settings = CalendarSettings(timedelta(minutes=1), timedelta(hours=1), Privacy.BASIC)
+        self.trouble: Trouble | None = None
+        self.snapshot: Snapshot | None = None
+        self.checked_at: datetime | None = None
+        self.changed_at: datetime | None = None
+        self._tried_at: datetime | None = None
+        self._retry_at: datetime | None = None
+        self.next_at: datetime | None = None
+        self.fault: Reason | None = None
+        self._failures = 0
+        self._state: FetchState | None = None
+        self._before: frozenset[str] | None = None
+        self._recent: frozenset[str] | None = None
+        self._blind: tuple[Span, ...] = ()
+
+    def configure(self, source: CalendarSource | None, settings: CalendarSettings) -> None:
+        """Follow another source: what is known stays until the new one has answered."""
+        self.source, self.settings = source, settings
+        self._state = None
+        self._before = self._recent = None
+        self._retry_at = None
+        self._failures = 0
+
+    @property
+    def blocks_at(self) -> datetime | None:
+        """When the snapshot becomes too old to start anything."""
+        return None if self.checked_at is None else self.checked_at + self.settings.max_staleness
+
+    def view(self, refused: Trouble | None) -> CalendarView:
+        """The calendar as one user sees it."""
+        return CalendarView(
+            ref=self.ref,
+            refused=refused or self.trouble,
+            snapshot=self.snapshot,
+            checked_at=self.checked_at,
+            tried_at=self._tried_at,
+            retry_at=self._retry_at,
+            fault=self.fault,
+            blocks_at=self.blocks_at,
+            recent=self._recent,
+            blind=self._blind,
+            privacy=self.settings.privacy,
+        )
+
+    async def look(self) -> None:
+        """Read the calendar once, unless it asked for patience."""
+        now = self._clock.now()
+        if self.source is None:
+            return
+        if self._retry_at is not None and now < self._retry_at:
+            self.next_at = self._retry_at
+            return
+        source = self.source
+        try:
+            fetched = await source.fetch(horizon_at(now), self._state, now)
+        except SlackwaterError as error:
+            if source is self.source:
+                self._failed(error)
+            return
+        if source is not self.source:
+            return  # configured anew meanwhile: its own look follows
+        self._state = fetched.state
+        self._succeeded(fetched.snapshot)
+
+    def _failed(self, error: SlackwaterError) -> None:
+        now = self._clock.now()
+        self._tried_at = now
+        self._failures += 1
+        longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(self._failures, 12)))
+        wait = longest * self._random.uniform(0.2, 1.0)
+        asked = error.retry_after if isinstance(error, CalendarError) else None
+        self._retry_at = now + max(wait, asked or timedelta())
+        self.next_at = self._retry_at
+        before, self.fault = self.fault, error.reason
+        if before is not self.fault or self.snapshot is None:
+            self._changed()
+
+    def _succeeded(self, snapshot: Snapshot | None) -> None:
+        now = self._clock.now()
+        healed = self.fault is not None or (self.blocks_at is not None and now >= self.blocks_at)
+        self._note_blind(now)
+        self._tried_at = self.checked_at = now
+        self._retry_at, self.fault, self._failures = None, None, 0
+        self.next_at = now + self.settings.refresh * self._random.uniform(0.75, 1.25)
+        renewed = snapshot is not None and (
+            self.snapshot is None
+            or snapshot.events != self.snapshot.events
+            or snapshot.horizon != self.snapshot.horizon
+            or snapshot.warnings != self.snapshot.warnings
+        )
+        if snapshot is not None:
+            if renewed:
+                self.changed_at = now
+            self.snapshot = snapshot
+        if self.snapshot is None:
+            return
+        recent = self._recent
+        keys = frozenset(event.key for event in self.snapshot.events) if renewed else None
+        if keys is None:
+            keys = self._before or frozenset(event.key for event in self.snapshot.events)
+        if self._before is not None:
+            self._recent = keys | self._before
+        self._before = keys
+        if renewed or healed or recent != self._recent:
+            self._changed()
+
+    def _note_blind(self, now: datetime) -> None:
+        """Remember a time without a look that was longer than two polls."""
+        if self.checked_at is None or now - self.checked_at <= 3 * self.settings.refresh:
+            return
+        recent = [span for span in self._blind if span.end > now - BEHIND]
+        self._blind = (*recent, Span(self.checked_at, now))

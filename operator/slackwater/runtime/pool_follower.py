@@ -1,0 +1,225 @@
+"""One GPUPool: its samples, its queue of asks and the promises made from it (R5 to R7)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from slackwater.core.allot import Pool, Verdict, allot
+from slackwater.core.ask import Ask, Promise, pay_down
+from slackwater.core.sample import Sample
+from slackwater.core.seen import Trouble
+from slackwater.core.spec import PoolRules, Ref
+from slackwater.core.words import Reason
+from slackwater.errors import SlackwaterError
+from slackwater.ports import Clock, PoolSource
+
+IDLE_INTERVAL: Final = timedelta(seconds=60)
+HISTORY: Final = timedelta(hours=6)
+
+
+@dataclass(slots=True)
+class _Book:
+    asks: dict[Ref, Ask]
+    promises: dict[Ref, tuple[Promise, ...]]
+    verdicts: dict[Ref, Verdict]
+    dirty: bool = False
+
+
+class PoolFollower:
+    """Samples one pool for all who ask, and answers their asks together.
+
+    Args:
+        ref: the GPUPool.
+        clock: the present.
+        changed: called after each sample and each fault.
+    """
+
+    def __init__(self, ref: Ref, clock: Clock, changed: Callable[[], None]) -> None:
+        self.ref = ref
+        self._clock, self._changed = clock, changed
+        self.source: PoolSource | None = None
+        self.rules = PoolRules(ref=ref)
+        self.interval = timedelta(seconds=15)
+        self.trouble: Trouble | None = None
+        self.sample: Sample | None = None
+        self.fault: Reason | None = None
+        self.history: deque[tuple[datetime, float]] = deque()
+        self.watchers: set[Ref] = set()  # TrainingWindows with an open window here
+        self.runs_known = True
+        self.next_at: datetime | None = None
+        self._backfilled = False
+        self._requests: int | None = None
+        self._unseen: dict[str, int] = {}
+        self._book = _Book({}, {}, {})
+
+    def configure(self, source: PoolSource | None, rules: PoolRules, interval: timedelta) -> None:
+        """Follow another source or other rules; a sample of another source is no sample."""
+        if source is not self.source:
+            self.sample, self.fault = None, None
+            self.history.clear()
+            self._backfilled = False
+            self._requests = None
+        self.source, self.rules, self.interval = source, rules, interval
+        self._book.dirty = True
+
+    # --- sampling
+
+    async def look(self) -> None:
+        """Take one sample."""
+        source = self.source
+        if source is None:
+            return
+        now = self._clock.now()
+        try:
+            if not self._backfilled:
+                await self._backfill(source, now)
+            sample = await source.sample()
+        except SlackwaterError as error:
+            if source is self.source:
+                self.fault = error.reason
+                self._schedule()
+                self._book.dirty = True
+                self._changed()
+            return
+        if source is not self.source:
+            return
+        self.fault = None
+        self._take(sample)
+        self._schedule()
+        self._book.dirty = True
+        self._changed()
+
+    async def _backfill(self, source: PoolSource, now: datetime) -> None:
+        """What happened before we looked, so that a hold begun then counts."""
+        self.history = deque(await source.utilization_since(now - HISTORY))
+        self._backfilled = True
+
+    def _schedule(self) -> None:
+        live = bool(self.watchers) or bool(self._book.asks)
+        wait = self.interval if live else max(self.interval, IDLE_INTERVAL)
+        self.next_at = self._clock.now() + wait
+
+    def watch(self, user: Ref, *, watching: bool) -> bool:
+        """A TrainingWindow's window opens or shuts; True when sampling should begin at once."""
+        if not watching:
+            self.watchers.discard(user)
+            return False
+        if user in self.watchers:
+            return False
+        self.watchers.add(user)
+        soon = self._clock.now() + self.interval
+        return self.next_at is None or self.next_at > soon or self._is_old()
+
+    def _is_old(self) -> bool:
+        return self.sample is None or self._clock.now() - self.sample.time > self.interval
+
+    def _take(self, sample: Sample) -> None:
+        self.sample = sample
+        if sample.utilization is not None and (
+            not self.history or sample.time > self.history[-1][0]
+        ):
+            self.history.append((sample.time, sample.utilization))
+        while self.history and self.history[0][0] < sample.time - HISTORY:
+            self.history.popleft()
+        requests = sample.used + sample.waiting
+        promises = tuple(p for group in self._book.promises.values() for p in group)
+        if sample.visible is not None:
+            for promise in promises:
+                shown = sample.visible.get(promise.run_id, 0)
+                self._unseen[promise.run_id] = max(0, promise.count - shown)
+        elif self._requests is not None:
+            current = tuple(self._current(promise) for promise in promises)
+            self._unseen.update(pay_down(current, requests - self._requests))
+        self._requests = requests
+
+    # --- the book
+
+    @property
+    def unseen(self) -> Mapping[str, int]:
+        """What the pool's numbers do not show yet of each promise, by run id."""
+        return self._unseen
+
+    def _current(self, promise: Promise) -> Promise:
+        unseen = self._unseen.get(promise.run_id, promise.unseen)
+        return promise if unseen == promise.unseen else replace(promise, unseen=unseen)
+
+    @property
+    def promises(self) -> tuple[Promise, ...]:
+        """Every promise made from this pool, as of now."""
+        return tuple(
+            self._current(promise) for group in self._book.promises.values() for promise in group
+        )
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """The queue, in order."""
+        return tuple(sorted(self._book.asks.values(), key=lambda ask: ask.rank))
+
+    def put(self, owner: Ref, ask: Ask | None) -> bool:
+        """Replace one owner's ask; True when the queue changed and wants allotting."""
+        if self._book.asks.get(owner) == ask:
+            return False
+        if ask is None:
+            del self._book.asks[owner]
+        else:
+            self._book.asks[owner] = ask
+        self._book.verdicts.pop(owner, None)
+        self._book.dirty = True
+        return True
+
+    def promise(self, owner: Ref, promises: tuple[Promise, ...]) -> bool:
+        """Replace one owner's promises; True when what they hold changed."""
+        before = self._book.promises.get(owner, ())
+        if before == promises:
+            return False
+        if promises:
+            self._book.promises[owner] = promises
+        else:
+            self._book.promises.pop(owner, None)
+        for promise in promises:
+            self._unseen.setdefault(promise.run_id, promise.unseen)
+        kept = {promise.run_id for promise in promises}
+        for promise in before:
+            if promise.run_id not in kept:
+                self._unseen.pop(promise.run_id, None)
+        self._book.dirty = True
+        return True
+
+    def consume(self, owner: Ref, promise: Promise) -> None:
+        """Turn an admitted ask into a promise: nobody else's answer changes by it."""
+        self._book.asks.pop(owner, None)
+        self._book.verdicts.pop(owner, None)
+        self._book.promises[owner] = (*self._book.promises.get(owner, ()), promise)
+        self._unseen[promise.run_id] = promise.unseen
+
+    def verdict(self, owner: Ref) -> Verdict | None:
+        """The answer to the owner's present ask, if there is one yet."""
+        return self._book.verdicts.get(owner)
+
+    def answer(self) -> set[Ref]:
+        """Answer all asks anew where anything changed; give the owners whose answer differs."""
+        if not self._book.dirty:
+            return set()
+        self._book.dirty = False
+        now = self._clock.now()
+        fresh = allot(
+            Pool(
+                rules=self.rules,
+                sample=self.sample,
+                fault=self.fault,
+                promises=self.promises,
+                runs_known=self.runs_known,
+            ),
+            self._book.asks.values(),
+            now,
+        )
+        before, self._book.verdicts = self._book.verdicts, fresh
+        return {owner for owner, verdict in fresh.items() if before.get(owner) != verdict}
+
+    def redo(self) -> None:
+        """Something outside the book changed: answer anew at the next chance."""
+        self._book.dirty = True

@@ -1,0 +1,250 @@
+"""One look at one TrainingWindow: observe, decide, write, act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from slackwater.api.status import to_wire
+from slackwater.core.action import Cancel as CancelAction
+from slackwater.core.action import Decision, Refresh, Withdraw
+from slackwater.core.ask import promises_of
+from slackwater.core.decide import decide
+from slackwater.core.keep import AHEAD
+from slackwater.core.ledger import RELEASE_AFTER_CANCEL, State
+from slackwater.core.report import unreadable
+from slackwater.core.seen import Seen
+from slackwater.core.spec import Ref, TrainingWindow
+from slackwater.core.status import Status
+from slackwater.core.transition import outline
+from slackwater.ports import Clock, Key, Kind, Lease, Store
+from slackwater.runtime.alarm import Alarm
+from slackwater.runtime.carry_out import carry_out
+from slackwater.runtime.observe import observe
+from slackwater.runtime.pool_follower import PoolFollower
+from slackwater.runtime.tell import Teller
+from slackwater.runtime.workqueue import WorkQueue
+from slackwater.runtime.world import WindowRecord, World
+
+LIVE_WORDING: Final = timedelta(seconds=60)  # how often live numbers may be renewed (R16)
+LOOK_AGAIN: Final = timedelta(seconds=5)  # after asking Airflow to end or delete a run
+FACTS_AHEAD: Final = timedelta(minutes=10)  # how often a DAG is checked before its window (R12)
+
+
+class Reconciler:
+    """Looks at TrainingWindows.
+
+    Args:
+        world: all objects and followers.
+        clock: the present.
+        store: where status goes.
+        lease: whether writes are ours to do.
+        teller: says what changed.
+        queue: keys to look at.
+        alarm: when to look again.
+        refresh: has a Calendar or AirflowInstance looked at now for a TrainingWindow.
+        pool_changed: a pool's book changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        clock: Clock,
+        store: Store,
+        lease: Lease,
+        teller: Teller,
+        queue: WorkQueue[Key],
+        alarm: Alarm[Key],
+        refresh: Callable[[Key, Ref | None], None],
+        pool_changed: Callable[[PoolFollower], None],
+    ) -> None:
+        self._world, self._clock, self._store, self._lease = world, clock, store, lease
+        self._teller, self._queue, self._alarm = teller, queue, alarm
+        self._refresh, self._pool_changed = refresh, pool_changed
+        self._labels: dict[str, tuple[datetime, dict[str, str]]] = {}
+
+    async def look_at(self, record: WindowRecord, up_since: datetime) -> None:
+        """One look. Raises SlackwaterError where it should be tried again."""
+        key, spec = record.stored.key, record.spec
+        labels = await self._labels_of(key.ref.namespace)
+        now = self._clock.now()
+        if spec is None:
+            assert record.config is not None
+            identity = self._world.identity(record)
+            await self._settle(record, unreadable(identity, record.status, record.config, now))
+            return
+        seen = observe(self._world, record, spec, labels=labels, up_since=up_since)
+        decision = decide(self._world.identity(record), spec, record.status, seen, now)
+        self._want_facts(spec, seen, decision.status)
+        self._line_up(record, spec, decision)
+        later: datetime | None = None
+        if not decision.pending or any(not isinstance(a, Refresh) for a in decision.actions):
+            later = await self._settle(record, decision.status)
+        # Set before acting: an action may take long or fail, and the timer must stand anyway.
+        wake = [at for at in (decision.wake_at, later, self._before_window(seen, now)) if at]
+        self._alarm.set(key, min(wake, default=None))
+        await self._act(key, record, spec, decision)
+
+    async def _labels_of(self, namespace: str) -> dict[str, str]:
+        known, now = self._labels.get(namespace), self._clock.now()
+        if known is not None and now - known[0] < timedelta(minutes=1):
+            return known[1]
+        labels = dict(await self._store.namespace_labels(namespace))
+        self._labels[namespace] = (now, labels)
+        return labels
+
+    # --- looking ahead
+
+    def _want_facts(self, spec: TrainingWindow, seen: Seen, status: Status) -> None:
+        """Have the DAG checked once, and again while a window is near (R12)."""
+        follower = self._world.airflow(spec.dag.airflow)
+        if follower is None or seen.airflow.refused is not None:
+            return
+        now, facts = self._clock.now(), seen.airflow.facts
+        near = any(
+            line.window is not None and line.window.start <= now + AHEAD and not line.state.is_final
+            for line in status.lines
+        )
+        open_now = any(line.state is State.WAITING for line in status.lines)
+        due = facts is None or (near and now - facts.checked_at >= FACTS_AHEAD) or open_now
+        if due and follower.want_facts(spec.dag.dag_id):
+            self._refresh(Key(Kind.AIRFLOW_INSTANCE, follower.ref), None)
+
+    def _before_window(self, seen: Seen, now: datetime) -> datetime | None:
+        """When the DAG is to be checked again because a window is near."""
+        facts = seen.airflow.facts
+        if facts is None or seen.layout is None:
+            return None
+        for occurrence in seen.layout.occurrences:  # sorted by start
+            if occurrence.interval.start > now + AHEAD:
+                return None
+            if occurrence.interval.end > now:
+                return max(facts.checked_at + FACTS_AHEAD, now + LOOK_AGAIN)
+        return None
+
+    # --- the pool's book
+
+    def _line_up(self, record: WindowRecord, spec: TrainingWindow, decision: Decision) -> None:
+        """Queue the ask; or, before an intent is written, make it a promise."""
+        follower = self._world.pool(spec.gpu.pool) if spec.gpu else None
+        if follower is None or spec.gpu is None:
+            return
+        ref = record.stored.key.ref
+        lines = decision.status.lines
+        is_open = decision.ask is not None or any(
+            line.state is State.WAITING or line.state.is_active for line in lines
+        )
+        if follower.watch(ref, watching=is_open):
+            self._refresh(Key(Kind.GPU_POOL, follower.ref), None)
+        intended = _newly_intended(record.status, decision.status)
+        if intended and decision.ask is not None:
+            promises = promises_of(
+                ref,
+                lines,
+                gpus=spec.gpu.count,
+                duration=decision.ask.duration,
+                now=self._clock.now(),
+            )
+            for promise in promises:
+                if promise.run_id in intended:
+                    follower.consume(ref, promise)
+        elif follower.put(ref, decision.ask):
+            self._pool_changed(follower)
+
+    def hold(self, ref: Ref) -> None:
+        """Bring the pool's promises in step with the ledger of one TrainingWindow (R6)."""
+        record = self._world.windows.get(ref)
+        spec = record.spec if record else None
+        follower = self._world.pool(spec.gpu.pool) if spec and spec.gpu else None
+        if record is None or spec is None or spec.gpu is None or follower is None:
+            return
+        now = self._clock.now()
+        promises = promises_of(
+            ref,
+            record.status.lines,
+            gpus=spec.gpu.count,
+            duration=record.status.expected_duration,
+            now=now,
+        )
+        if follower.promise(ref, promises):
+            self._pool_changed(follower)
+        released = [
+            line.end_time + RELEASE_AFTER_CANCEL
+            for line in record.status.lines
+            if line.state is State.CANCELLED and line.end_time and line.holds(now)
+        ]
+        if released:
+            self._alarm.soonest(record.stored.key, min(released))
+
+    # --- status
+
+    async def _settle(self, record: WindowRecord, status: Status) -> datetime | None:
+        """Write the status where it changed; give the instant of a renewal that has to wait (R16)."""
+        now = self._clock.now()
+        if status == record.status and not record.unwritten:
+            self.hold(record.stored.key.ref)
+            return None
+        if record.written_at is not None and outline(status) == outline(record.status):
+            due = record.written_at + LIVE_WORDING
+            if now < due:
+                record.status, record.unwritten = status, True
+                return due
+        wire = to_wire(status)
+        if wire != record.stored.status:
+            stored = record.stored
+            try:
+                version = await self._store.write_status(stored.key, wire, stored.resource_version)
+            except BaseException:
+                self.hold(stored.key.ref)  # a promise made for an intent that is not written
+                raise
+            record.written_at = now
+            record.wrote(wire, version)
+        before, record.status, record.unwritten = record.status, status, False
+        self.hold(record.stored.key.ref)
+        self._teller.tell(record, before, status)
+        return None
+
+    # --- acting
+
+    async def _act(
+        self, key: Key, record: WindowRecord, spec: TrainingWindow, decision: Decision
+    ) -> None:
+        follower = self._world.airflow(spec.dag.airflow)
+        if follower is None:
+            return
+        posted = False
+        for action in decision.actions:
+            if isinstance(action, Refresh):
+                for ref in action.calendars:
+                    self._refresh(Key(Kind.CALENDAR, ref), key.ref)
+                if action.dag:
+                    follower.want_facts(spec.dag.dag_id)
+                    self._refresh(Key(Kind.AIRFLOW_INSTANCE, follower.ref), key.ref)
+                continue
+            await carry_out(action, spec.dag.dag_id, follower, self._lease, self._clock)
+            if isinstance(action, Withdraw | CancelAction):
+                # Its effect is news of the run; if there is none, do not ask again at once.
+                self._alarm.soonest(key, self._clock.now() + LOOK_AGAIN)
+            else:
+                posted = True
+        intended = any(line.state is State.INTENDED for line in record.status.lines)
+        if posted or (intended and not decision.actions):
+            self._queue.add(key)
+        for line in record.status.lines:
+            if line.dag_run_id is None:
+                continue
+            if line.state.is_active:
+                follower.track(line.dag_run_id, spec.dag.dag_id)
+            elif line.state.is_final:
+                follower.untrack(line.dag_run_id)
+
+
+def _newly_intended(old: Status, new: Status) -> set[str]:
+    before = {line.id for line in old.lines if line.state is State.INTENDED}
+    return {
+        line.dag_run_id
+        for line in new.lines
+        if line.state is State.INTENDED and line.id not in before and line.dag_run_id
+    }

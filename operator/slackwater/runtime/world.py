@@ -1,0 +1,382 @@
+"""Everything the engine knows: the objects, their followers, and who refers to whom."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from slackwater.api.airflow_instance import AirflowInstanceSpec
+from slackwater.api.calendar import CalendarSpec
+from slackwater.api.gpu_pool import GPUPoolSpec
+from slackwater.api.read import (
+    read_airflow_instance,
+    read_calendar,
+    read_gpu_pool,
+    read_training_window,
+)
+from slackwater.api.status import from_wire
+from slackwater.calendars.registry import PROVIDERS
+from slackwater.core.identity import run_prefix
+from slackwater.core.occurrence import Layout
+from slackwater.core.run import Known
+from slackwater.core.seen import Override, Trouble
+from slackwater.core.spec import Identity, Ref, TrainingWindow
+from slackwater.core.status import Status
+from slackwater.errors import ConfigError
+from slackwater.ports import Airflow, CalendarSource, Clock, Key, Kind, PoolSource, Stored
+from slackwater.runtime.airflow_follower import AirflowFollower
+from slackwater.runtime.calendar_follower import CalendarFollower, CalendarSettings
+from slackwater.runtime.pool_follower import PoolFollower
+
+TRIGGER_ANNOTATION: Final = "slackwater.dev/trigger"
+SKIP_ANNOTATION: Final = "slackwater.dev/skip"
+
+SpecT = TypeVar("SpecT")
+
+Follower = CalendarFollower | PoolFollower | AirflowFollower
+
+
+class Sources(Protocol):
+    """Makes the adapters that objects describe. Raises ConfigError where a spec cannot work."""
+
+    @property
+    def files(self) -> bool:
+        """Whether a Calendar may name a file: in a directory of manifests only."""
+        ...
+
+    def calendar(self, key: Key, spec: CalendarSpec) -> CalendarSource:
+        """The source of a Calendar."""
+        ...
+
+    def pool(self, key: Key, spec: GPUPoolSpec) -> PoolSource:
+        """The source of a GPUPool."""
+        ...
+
+    def airflow(self, key: Key, spec: AirflowInstanceSpec) -> Airflow:
+        """The server of an AirflowInstance."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class WindowRecord:
+    """A TrainingWindow with what was made of it.
+
+    `status` is the newest that may be acted upon: what is written, or differs from it in wording
+    alone (`unwritten`).
+    """
+
+    stored: Stored
+    spec: TrainingWindow | None = None
+    config: Trouble | None = None
+    status: Status = field(default_factory=Status)
+    unwritten: bool = False
+    written_at: datetime | None = None
+    layout: Layout | None = None
+    layout_of: tuple[object, ...] = ()
+    override: Override = field(default_factory=Override)
+
+    def wrote(self, status: Mapping[str, Any], version: str) -> None:
+        """The store took a status."""
+        self.stored = replace(self.stored, status=status, resource_version=version)
+
+
+@dataclass(slots=True)
+class Supporting(Generic[SpecT]):
+    """A Calendar, GPUPool or AirflowInstance with its parsed spec."""
+
+    stored: Stored
+    spec: SpecT | None
+    written: str = ""
+
+
+class World:
+    """Objects, followers and references.
+
+    Args:
+        clock: the present.
+        random: for spreading polls.
+        sources: makes adapters.
+        touched: called with a TrainingWindow that should be looked at.
+        poked: called with a Calendar, GPUPool or AirflowInstance that should be looked at now.
+        published: called with one whose status may have changed.
+        closing: called with an adapter that is not used any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        random: Random,
+        sources: Sources,
+        touched: Callable[[Ref], None],
+        poked: Callable[[Key], None],
+        published: Callable[[Key], None],
+        closing: Callable[[CalendarSource | PoolSource | Airflow], None],
+    ) -> None:
+        self.clock, self._random, self._sources = clock, random, sources
+        self._touched, self._poked, self._published = touched, poked, published
+        self._closing = closing
+        self.installation = ""
+        self.windows: dict[Ref, WindowRecord] = {}
+        self.calendars: dict[Ref, Supporting[CalendarSpec]] = {}
+        self.pools: dict[Ref, Supporting[GPUPoolSpec]] = {}
+        self.airflows: dict[Ref, Supporting[AirflowInstanceSpec]] = {}
+        self.following: dict[Key, Follower] = {}
+        self.users: dict[Key, set[Ref]] = defaultdict(set)
+        self.listed = False
+
+    # --- objects come and go
+
+    def admit(self, stored: Stored) -> None:
+        """Take in a new or changed object."""
+        match stored.key.kind:
+            case Kind.TRAINING_WINDOW:
+                self._admit_window(stored)
+            case Kind.CALENDAR:
+                self._admit_calendar(stored)
+            case Kind.GPU_POOL:
+                self._admit_pool(stored)
+            case Kind.AIRFLOW_INSTANCE:
+                self._admit_airflow(stored)
+        if stored.key.kind is not Kind.TRAINING_WINDOW:
+            self._published(stored.key)
+            self.touch_users(stored.key)
+
+    def drop(self, key: Key) -> WindowRecord | None:
+        """Forget a deleted object; gives the record of a TrainingWindow."""
+        if key.kind is Kind.TRAINING_WINDOW:
+            record = self.windows.pop(key.ref, None)
+            for users in self.users.values():
+                users.discard(key.ref)
+            return record
+        follower = self.following.pop(key, None)
+        self._supporting(key.kind).pop(key.ref, None)
+        if follower is not None:
+            self.close(follower)
+        self.touch_users(key)
+        return None
+
+    def secrets_changed(self, namespace: str) -> None:
+        """Build anew every adapter of the namespace: one of its secrets is another."""
+        for kind in (Kind.CALENDAR, Kind.GPU_POOL, Kind.AIRFLOW_INSTANCE):
+            objects = self._supporting(kind)
+            for ref in [ref for ref in objects if ref.namespace == namespace]:
+                self.admit(objects.pop(ref).stored)
+
+    def _supporting(self, kind: Kind) -> dict[Ref, Supporting[Any]]:
+        found: dict[Kind, dict[Ref, Supporting[Any]]] = {
+            Kind.CALENDAR: self.calendars,
+            Kind.GPU_POOL: self.pools,
+            Kind.AIRFLOW_INSTANCE: self.airflows,
+        }
+        return found[kind]
+
+    def touch_users(self, key: Key) -> None:
+        """Have every TrainingWindow that refers to an object looked at."""
+        for ref in sorted(self.users.get(key, ())):
+            self._touched(ref)
+
+    def _admit_window(self, stored: Stored) -> None:
+        ref = stored.key.ref
+        record = self.windows.get(ref)
+        if record is not None and record.stored.uid != stored.uid:
+            record = None
+        fresh = record is None
+        if record is None:
+            record = self.windows[ref] = WindowRecord(stored=stored)
+        if fresh or record.stored.generation != stored.generation or record.spec is None:
+            self._parse_window(record, stored)
+        if fresh or dict(stored.status) != dict(record.stored.status):
+            record.status = from_wire(stored.status)
+            record.unwritten = False
+        record.stored = stored
+        record.override = read_override(stored.annotations)
+        self._touched(ref)
+
+    def _parse_window(self, record: WindowRecord, stored: Stored) -> None:
+        ref = stored.key.ref
+        try:
+            spec = read_training_window(ref.namespace, stored.spec)
+        except ConfigError as error:
+            record.config = Trouble(error.reason, error.gaps)
+            return  # the last good spec goes on steering what runs
+        record.config, record.spec, record.layout = None, spec, None
+        for users in self.users.values():
+            users.discard(ref)
+        for entry in spec.calendars:
+            self.users[Key(Kind.CALENDAR, entry.calendar)].add(ref)
+        if spec.gpu is not None:
+            self.users[Key(Kind.GPU_POOL, spec.gpu.pool)].add(ref)
+        self.users[Key(Kind.AIRFLOW_INSTANCE, spec.dag.airflow)].add(ref)
+
+    def _admit_calendar(self, stored: Stored) -> None:
+        key, ref = stored.key, stored.key.ref
+        before = self.calendars.get(ref)
+        follower = self.following.get(key)
+        if not isinstance(follower, CalendarFollower):
+            follower = CalendarFollower(ref, self.clock, self._random, lambda: self._news(key))
+            self.following[key] = follower
+        if before is not None and before.stored.generation == stored.generation:
+            before.stored = stored
+            return
+        self.close(follower)
+        try:
+            spec = read_calendar(stored.spec, files=self._sources.files)
+            settings = _calendar_settings(spec)
+            follower.configure(self._sources.calendar(key, spec), settings)
+            follower.trouble = None
+            self.calendars[ref] = Supporting(stored, spec)
+        except ConfigError as error:
+            follower.source = None
+            follower.trouble = Trouble(error.reason, error.gaps)
+            self.calendars[ref] = Supporting(stored, None)
+        self._poked(key)
+
+    def _admit_pool(self, stored: Stored) -> None:
+        key, ref = stored.key, stored.key.ref
+        before = self.pools.get(ref)
+        follower = self.following.get(key)
+        if not isinstance(follower, PoolFollower):
+            follower = PoolFollower(ref, self.clock, lambda: self._news(key))
+            self.following[key] = follower
+        if before is not None and before.stored.generation == stored.generation:
+            before.stored = stored
+            return
+        try:
+            spec, rules = read_gpu_pool(ref, stored.spec)
+            interval = timedelta(seconds=spec.sample_interval_seconds)
+            source = follower.source
+            if before is None or before.spec is None or _origin(before.spec) != _origin(spec):
+                self.close(follower)
+                source = self._sources.pool(key, spec)
+            follower.configure(source, rules, interval)
+            follower.trouble = None
+            self.pools[ref] = Supporting(stored, spec)
+        except ConfigError as error:
+            self.close(follower)
+            follower.source = None
+            follower.trouble = Trouble(error.reason, error.gaps)
+            self.pools[ref] = Supporting(stored, None)
+        self._poked(key)
+
+    def _admit_airflow(self, stored: Stored) -> None:
+        key, ref = stored.key, stored.key.ref
+        before = self.airflows.get(ref)
+        follower = self.following.get(key)
+        if not isinstance(follower, AirflowFollower):
+            follower = AirflowFollower(
+                ref,
+                self.clock,
+                run_prefix(self.installation),
+                lambda run_id, known: self._run_news(key, run_id, known),
+                lambda: self._news(key),
+            )
+            self.following[key] = follower
+        if before is not None and before.stored.generation == stored.generation:
+            before.stored = stored
+            return
+        try:
+            spec = read_airflow_instance(stored.spec)
+            airflow = follower.airflow
+            if (
+                before is None
+                or before.spec is None
+                or ((before.spec.url, before.spec.auth) != (spec.url, spec.auth))
+            ):
+                self.close(follower)
+                airflow = self._sources.airflow(key, spec)
+            interval = timedelta(seconds=spec.poll_interval_seconds)
+            follower.configure(airflow, interval, spec.max_starts_per_minute)
+            follower.trouble = None
+            self.airflows[ref] = Supporting(stored, spec)
+        except ConfigError as error:
+            self.close(follower)
+            follower.airflow = None
+            follower.trouble = Trouble(error.reason, error.gaps)
+            self.airflows[ref] = Supporting(stored, None)
+        self._poked(key)
+
+    def close(self, follower: Follower) -> None:
+        """Let a follower's adapter go."""
+        adapter = follower.airflow if isinstance(follower, AirflowFollower) else follower.source
+        if adapter is not None:
+            self._closing(adapter)
+
+    # --- news
+
+    def _news(self, key: Key) -> None:
+        self._published(key)
+        self.touch_users(key)
+
+    def _run_news(self, key: Key, run_id: str, known: Known) -> None:
+        for ref in self.users.get(key, ()):
+            record = self.windows[ref]
+            if any(line.dag_run_id == run_id for line in record.status.lines):
+                self._touched(ref)
+                return
+        origin = getattr(getattr(known, "run", None), "origin", {})
+        owner = Ref(str(origin.get("namespace", "")), str(origin.get("name", "")))
+        if owner in self.windows:
+            self._touched(owner)
+
+    # --- looking things up
+
+    def identity(self, record: WindowRecord) -> Identity:
+        """Which TrainingWindow a record is."""
+        stored = record.stored
+        return Identity(
+            installation=self.installation,
+            ref=stored.key.ref,
+            created=stored.created,
+            generation=stored.generation,
+        )
+
+    def calendar(self, ref: Ref) -> CalendarFollower | None:
+        """The follower of a Calendar."""
+        follower = self.following.get(Key(Kind.CALENDAR, ref))
+        return follower if isinstance(follower, CalendarFollower) else None
+
+    def pool(self, ref: Ref) -> PoolFollower | None:
+        """The follower of a GPUPool."""
+        follower = self.following.get(Key(Kind.GPU_POOL, ref))
+        return follower if isinstance(follower, PoolFollower) else None
+
+    def airflow(self, ref: Ref) -> AirflowFollower | None:
+        """The follower of an AirflowInstance."""
+        follower = self.following.get(Key(Kind.AIRFLOW_INSTANCE, ref))
+        return follower if isinstance(follower, AirflowFollower) else None
+
+
+def _calendar_settings(spec: CalendarSpec) -> CalendarSettings:
+    refresh = PROVIDERS[spec.provider.name].default_refresh
+    if spec.refresh_interval_seconds is not None:
+        refresh = timedelta(seconds=spec.refresh_interval_seconds)
+    return CalendarSettings(refresh, timedelta(seconds=spec.max_staleness_seconds), spec.privacy)
+
+
+def _origin(spec: GPUPoolSpec) -> str:
+    """What of a pool's spec its source is made from."""
+    fields = {"source", "node_selector", "nodes", "tolerations", "resource"}
+    return json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True)
+
+
+def read_override(annotations: Mapping[str, str]) -> Override:
+    """What a person asked for by annotation; what cannot be read asks for nothing."""
+    trigger: datetime | None = None
+    text = annotations.get(TRIGGER_ANNOTATION, "")
+    if text:
+        try:
+            parsed = datetime.fromisoformat(text)
+        except ValueError:
+            parsed = None
+        if parsed is not None and parsed.tzinfo is not None:
+            trigger = parsed.astimezone(UTC)
+    skips = annotations.get(SKIP_ANNOTATION, "")
+    return Override(
+        trigger=trigger, skip=frozenset(part.strip() for part in skips.split(",") if part.strip())
+    )

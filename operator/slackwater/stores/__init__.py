@@ -1,0 +1,1 @@
+"""Where objects live: a Kubernetes cluster, or a directory of manifests with SQLite beside it."""

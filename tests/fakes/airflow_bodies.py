@@ -1,0 +1,213 @@
+"""What Airflow 3.3.2 answers, field by field."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Param:
+    """A DAG param: its value where the conf gives none, and its JSON schema."""
+
+    value: Any = None
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Dag:
+    """A DAG; all fields may be changed while the server runs."""
+
+    dag_id: str
+    paused: bool = False
+    stale: bool = False
+    import_errors: bool = False
+    schedule: str | None = None
+    params: Mapping[str, Param] = field(default_factory=dict)
+    allowed_run_types: list[str] | None = None
+    starts_after: timedelta | None = None
+    runs_for: timedelta | None = None
+    outcome: str = "success"
+    broken_details: bool = False
+
+
+@dataclass
+class DagRun:
+    """A run, in the order of `number` as in the database."""
+
+    number: int
+    dag_id: str
+    run_id: str
+    conf: Json
+    note: str | None
+    logical_date: str | None
+    queued_at: datetime
+    state: str = "queued"
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+
+
+def time_text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def base64_text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def cursor_page(found: list[DagRun], cursor: str, limit: int) -> Json:
+    """One page by keyset; ValueError for a cursor that is none."""
+    after = int(base64.urlsafe_b64decode(cursor + "==")) if cursor else 0
+    rest = [run for run in found if run.number > after]
+    page = rest[:limit]
+    more = len(rest) > limit and page
+    return {
+        "dag_runs": [run_body(run) for run in page],
+        "total_entries": len(found),
+        "total_entries_limit": 50000,
+        "next_cursor": base64_text(str(page[-1].number).encode()) if more else None,
+        "previous_cursor": base64_text(b"back") if after else None,
+    }
+
+
+def _version_body(dag_id: str) -> Json:
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, dag_id)),
+        "version_number": 1,
+        "dag_id": dag_id,
+        "bundle_name": "dags-folder",
+        "bundle_version": None,
+        "created_at": "2026-01-01T00:00:00Z",
+        "dag_display_name": dag_id,
+        "bundle_url": None,
+    }
+
+
+def run_body(run: DagRun) -> Json:
+    took = (run.end_date - run.start_date) if run.end_date and run.start_date else None
+    return {
+        "dag_run_id": run.run_id,
+        "dag_id": run.dag_id,
+        "logical_date": run.logical_date,
+        "queued_at": time_text(run.queued_at),
+        "start_date": time_text(run.start_date),
+        "end_date": time_text(run.end_date),
+        "duration": None if took is None else took.total_seconds(),
+        "data_interval_start": run.logical_date,
+        "data_interval_end": run.logical_date,
+        "run_after": time_text(run.queued_at),
+        "last_scheduling_decision": None,
+        "run_type": "manual",
+        "state": run.state,
+        "triggered_by": "rest_api",
+        "triggering_user_name": "admin",
+        "conf": run.conf,
+        "note": run.note,
+        "dag_versions": [_version_body(run.dag_id)],
+        "bundle_version": None,
+        "dag_display_name": run.dag_id,
+        "partition_key": None,
+        "partition_date": None,
+    }
+
+
+def dag_body(dag: Dag, now: datetime) -> Json:
+    described = "Never, external triggers only" if dag.schedule is None else dag.schedule
+    periodic = dag.schedule not in {None, "Asset"}
+    return {
+        "dag_id": dag.dag_id,
+        "dag_display_name": dag.dag_id,
+        "is_paused": dag.paused,
+        "is_stale": dag.stale,
+        "last_parsed_time": time_text(now),
+        "last_parse_duration": None,
+        "last_expired": None,
+        "bundle_name": "dags-folder",
+        "bundle_version": None,
+        "relative_fileloc": "contract.py",
+        "fileloc": "/dags/contract.py",
+        "description": None,
+        "timetable_summary": dag.schedule,
+        "timetable_description": described,
+        "timetable_partitioned": False,
+        "timetable_periodic": periodic,
+        "tags": [],
+        "max_active_tasks": 16,
+        "max_active_runs": 16,
+        "max_consecutive_failed_dag_runs": 0,
+        "has_task_concurrency_limits": False,
+        "has_import_errors": dag.import_errors,
+        "next_dagrun_logical_date": None,
+        "next_dagrun_data_interval_start": None,
+        "next_dagrun_data_interval_end": None,
+        "next_dagrun_run_after": None,
+        "allowed_run_types": dag.allowed_run_types,
+        "owners": ["airflow"],
+        "is_backfillable": periodic and dag.allowed_run_types is None,
+        "file_token": "token",
+    }
+
+
+def details_body(dag: Dag, now: datetime, running: int) -> Json:
+    params = {
+        name: {
+            "value": param.value,
+            "schema": dict(param.schema),
+            "description": None,
+            "source": None,
+        }
+        for name, param in dag.params.items()
+    }
+    return dag_body(dag, now) | {
+        "catchup": False,
+        "dag_run_timeout": None,
+        "asset_expression": None,
+        "doc_md": None,
+        "start_date": None,
+        "end_date": None,
+        "is_paused_upon_creation": None,
+        "params": params,
+        "render_template_as_native_obj": False,
+        "template_search_path": None,
+        "timezone": "UTC",
+        "last_parsed": time_text(now),
+        "default_args": {},
+        "rerun_with_latest_version": None,
+        "owner_links": {},
+        "is_favorite": False,
+        "active_runs_count": running,
+        "concurrency": 16,
+        "latest_dag_version": _version_body(dag.dag_id),
+    }
+
+
+def pool_body(name: str, slots: int) -> Json:
+    return {
+        "name": name,
+        "slots": slots,
+        "description": "Default pool" if name == "default_pool" else None,
+        "include_deferred": False,
+        "occupied_slots": 0,
+        "running_slots": 0,
+        "queued_slots": 0,
+        "scheduled_slots": 0,
+        "open_slots": slots,
+        "deferred_slots": 0,
+        "team_name": None,
+    }
+
+
+def health_body(scheduler: str, now: datetime) -> Json:
+    beat = time_text(now) if scheduler == "healthy" else None
+    return {
+        "metadatabase": {"status": "healthy"},
+        "scheduler": {"status": scheduler, "latest_scheduler_heartbeat": beat},
+        "triggerer": {"status": None, "latest_triggerer_heartbeat": None},
+        "dag_processor": {"status": None, "latest_dag_processor_heartbeat": None},
+    }

@@ -1,0 +1,627 @@
+"""One simulated stretch of a busy team's life: a script of edits and faults, and what must hold.
+
+The checks are an oracle of their own: they read the truth of the simulated world and what was told
+to the controller, never the controller's mind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fnmatch
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from slackwater.core.run import RunState
+from slackwater.core.schedule import instances
+from slackwater.core.span import Span
+from slackwater.core.spec import Ref
+from slackwater.ports import Key, Kind
+from slackwater.runtime.engine import Engine
+from slackwater.runtime.metrics import Metrics
+from slackwater.runtime.tell import Teller
+
+from .harbour import (
+    CANARY,
+    INSTALLATION,
+    Entry,
+    SimAirflow,
+    SimCalendar,
+    SimLease,
+    SimPool,
+    SimRecorder,
+    SimStore,
+    World,
+)
+from .virtual import EPOCH, SimClock, VirtualLoop, run_virtual
+
+NS = "team"
+ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
+SLACK = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how rough a voyage is."""
+
+    seed: int
+    days: float = 3
+    windows: int = 12
+    calendars: int = 4
+    faults: bool = True
+    actions_per_hour: float = 3.0
+
+
+class Violated(AssertionError):
+    """An invariant does not hold."""
+
+
+class SimSources:
+    """`runtime.world.Sources` over the simulated parts."""
+
+    files = False
+
+    def __init__(self, voyage: Voyage) -> None:
+        self._voyage = voyage
+
+    def calendar(self, key: Key, spec: Any) -> Any:
+        return self._voyage.calendars[key.ref]
+
+    def pool(self, key: Key, spec: Any) -> Any:
+        return self._voyage.pools[key.ref]
+
+    def airflow(self, key: Key, spec: Any) -> Any:
+        return self._voyage.airflows[key.ref]
+
+
+@dataclass
+class Controller:
+    """One running controller."""
+
+    engine: Engine
+    lease: SimLease
+    task: asyncio.Task[None]
+    since: datetime
+
+
+@dataclass
+class Told:
+    """What was delivered, and when; the last few."""
+
+    items: list[tuple[datetime, Any]] = field(default_factory=list)
+
+    def add(self, at: datetime, item: Any) -> None:
+        if not self.items or self.items[-1][1] is not item:
+            self.items.append((at, item))
+            del self.items[:-12]
+
+    def lately(self, now: datetime) -> list[Any]:
+        """Every item that was the newest at some moment of the last minute."""
+        found = [item for at, item in self.items if at >= now - SLACK]
+        before = [item for at, item in self.items if at < now - SLACK]
+        return found + before[-1:]
+
+
+class Voyage:
+    """Sets the world up, runs the script and checks the invariants."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.loop = VirtualLoop()
+        self.clock = SimClock(self.loop)
+        self.world = World(self.clock, course.seed, faults=course.faults)
+        self.script = Random(course.seed * 7919 + 1)
+        self.store = SimStore(self.world)
+        self.recorder = SimRecorder()
+        self.calendars = {
+            Ref(NS, f"c{i}"): SimCalendar(self.world, f"c{i}") for i in range(course.calendars)
+        }
+        self.airflows = {Ref(NS, f"a{i}"): SimAirflow(self.world, f"a{i}") for i in range(2)}
+        flows = list(self.airflows.values())
+        self.pools = {
+            Ref(NS, "p0"): SimPool(self.world, Ref(NS, "p0"), flows, 32, labels=True),
+            Ref(NS, "p1"): SimPool(self.world, Ref(NS, "p1"), flows, 16, labels=False),
+        }
+        self.controller: Controller | None = None
+        self.lost_status: dict[str, datetime] = {}
+        self.spec_changed: dict[str, datetime] = {}
+        self.troubled_at = EPOCH
+        self.events_told = {ref: Told() for ref in self.calendars}
+        self.samples_told = {ref: Told() for ref in self.pools}
+        self.serial = 0
+        self.triggers = 0
+        for flow in flows:
+            flow.on_trigger = self._check_trigger
+
+    # --- the script
+
+    def sail(self) -> Voyage:
+        run_virtual(self._sail(), self.loop)
+        return self
+
+    async def _sail(self) -> None:
+        self._apply_all()
+        for _ in range(self.course.windows * 2):
+            self._new_event()
+        self._start_controller()
+        watch = asyncio.create_task(self._watch())
+        end = EPOCH + timedelta(days=self.course.days)
+        while self.world.now() < end:
+            await asyncio.sleep(self.script.expovariate(self.course.actions_per_hour / 3600))
+            await self._act()
+        await self._calm()
+        watch.cancel()
+        await self._stop_controller()
+        self._check_end()
+
+    async def _calm(self) -> None:
+        """Every fault heals; what is open may settle."""
+        self.world.faults = False
+        self.world.down.clear()
+        self.clock.jump = timedelta()
+        for pool in self.pools.values():
+            pool.frozen = None
+        if self.controller is None:
+            self._start_controller()
+        self._trouble()
+        await asyncio.sleep(1800)
+
+    def _apply_all(self) -> None:
+        for ref in self.calendars:
+            spec = {
+                "provider": {
+                    "static": {
+                        "events": [
+                            {
+                                "uid": "x",
+                                "summary": "x",
+                                "start": "2020-01-01T00:00:00Z",
+                                "end": "2020-01-01T01:00:00Z",
+                            }
+                        ]
+                    }
+                },
+                "refreshIntervalSeconds": 300,
+                "maxStalenessSeconds": 3600,
+            }
+            self.store.apply(Kind.CALENDAR, ref, spec)
+        for ref, pool in self.pools.items():
+            spec = {"source": {"static": {"gpus": pool.gpus}}}
+            self.store.apply(Kind.GPU_POOL, ref, spec)
+        for ref in self.airflows:
+            spec = {
+                "url": "http://airflow.example/",
+                "auth": {"tokenSecretRef": {"name": "t", "key": "k"}},
+            }
+            self.store.apply(Kind.AIRFLOW_INSTANCE, ref, spec)
+        for index in range(self.course.windows):
+            self._apply_window(index)
+
+    def _window_spec(self, index: int) -> dict[str, Any]:
+        random = Random(self.course.seed * 1009 + index)
+        names = [ref.name for ref in self.calendars]
+        spec: dict[str, Any] = {
+            "timeZone": random.choice(ZONES),
+            "calendars": [
+                {
+                    "name": "train",
+                    "calendarRef": {"name": random.choice(names)},
+                    "effect": "Trigger",
+                    "match": {"summary": f"w{index} *"},
+                    "endOffsetSeconds": random.choice((0, 0, -600, 900)),
+                    "startOffsetSeconds": random.choice((0, 0, -300, 600)),
+                },
+                {
+                    "name": "keepout",
+                    "calendarRef": {"name": random.choice(names)},
+                    "effect": "Deny",
+                    "match": {"summary": "deny*"},
+                    "whenRunning": random.choice(("Finish", "Cancel")),
+                },
+            ],
+            "windows": [],
+            "overlap": random.choice(("Each", "Once")),
+            "concurrencyPolicy": random.choice(("Forbid", "Forbid", "Allow")),
+            "onWindowEnd": random.choice(("Finish", "Cancel")),
+            "onEventCancelled": random.choice(("Finish", "Cancel")),
+            "overrunSeconds": random.choice((0, 600)),
+            "priority": random.choice((0, 0, 10)),
+            "historyLimit": 5,
+            "dag": {"airflowRef": {"name": random.choice(("a0", "a1"))}, "dagId": f"dag{index}"},
+        }
+        if random.random() < 0.4:
+            spec["windows"].append(
+                {
+                    "name": "nightly",
+                    "effect": "Trigger",
+                    "schedule": f"{random.randrange(60)} {random.randrange(24)} * * *",
+                    "durationSeconds": random.choice((1800, 14400, 32400)),
+                }
+            )
+        if random.random() < 0.3:
+            spec["windows"].append(
+                {
+                    "name": "quiet",
+                    "effect": "Allow",
+                    "schedule": "0 18 * * *",
+                    "durationSeconds": 50400,
+                }
+            )
+        if random.random() < 0.8:
+            pool = random.choice(("p0", "p1"))
+            count = random.choice((1, 4, 8, 16))
+            spec["gpu"] = {"poolRef": {"name": pool}, "count": count}
+        if random.random() < 0.5:
+            spec["expectedDurationSeconds"] = random.choice((1800, 5400))
+        if random.random() < 0.3:
+            spec["startingDeadlineSeconds"] = random.choice((1800, 7200))
+        return spec
+
+    def _apply_window(self, index: int, *, suspend: bool = False) -> None:
+        spec = self._window_spec(index)
+        if suspend:
+            spec["suspend"] = True
+        self.store.apply(Kind.TRAINING_WINDOW, Ref(NS, f"w{index}"), spec)
+        self.spec_changed[f"w{index}"] = self.world.now()
+
+    def _new_event(self) -> None:
+        random = self.script
+        self.serial += 1
+        index = random.randrange(self.course.windows)
+        spec = self._window_spec(index)
+        if random.random() < 0.2:
+            calendar = random.choice(list(self.calendars.values()))
+            title, length = f"deny {CANARY}", random.choice((30, 120, 600))
+        else:
+            calendar = self.calendars[Ref(NS, spec["calendars"][0]["calendarRef"]["name"])]
+            title, length = f"w{index} {CANARY}", random.choice((20, 60, 180, 480))
+        start = self.world.now() + timedelta(minutes=random.choice((-30, 2, 10, 60, 300, 1500)))
+        start += timedelta(minutes=random.randrange(60))
+        uid = f"e{self.serial}"
+        calendar.put(
+            Entry(
+                uid=uid,
+                logical=uid,
+                original="",
+                start=start,
+                end=start + timedelta(minutes=length),
+                title=title,
+            )
+        )
+
+    def _some_event(self) -> tuple[SimCalendar, Entry] | None:
+        calendar = self.script.choice(list(self.calendars.values()))
+        soon = [
+            entry
+            for entry in calendar.entries.values()
+            if abs(entry.start - self.world.now()) < timedelta(hours=12)
+        ]
+        return (calendar, self.script.choice(soon)) if soon else None
+
+    async def _act(self) -> None:
+        random = self.script
+        edits: list[tuple[float, Any]] = [
+            (6, self._new_event),
+            (3, self._move),
+            (1.5, self._remove),
+            (0.7, self._rename),
+            (0.7, self._rekey),
+            (1.5, self._foreign),
+        ]
+        if self.course.faults:
+            edits += [
+                (1.5, self._outage),
+                (2.0, self._heal),
+                (0.5, self._freeze),
+                (0.5, self._suspend),
+                (0.3, self._recreate),
+                (0.3, self._lose_status),
+                (0.6, self._jump),
+            ]
+        total = sum(weight for weight, _ in edits) + (3.0 if self.course.faults else 0.0)
+        pick = random.uniform(0, total)
+        for weight, edit in edits:
+            if pick < weight:
+                edit()
+                return
+            pick -= weight
+        await self._controllers()
+
+    def _move(self) -> None:
+        found = self._some_event()
+        if found is None:
+            return
+        calendar, entry = found
+        shift = timedelta(minutes=self.script.choice((-240, -60, -15, 15, 60, 240, 1500)))
+        longer = timedelta(minutes=self.script.choice((0, 0, -10, 60)))
+        end = max(entry.end + shift + longer, entry.start + shift + timedelta(minutes=5))
+        moved = Entry(
+            entry.uid, entry.logical, entry.original, entry.start + shift, end, entry.title
+        )
+        calendar.put(moved)
+
+    def _remove(self) -> None:
+        found = self._some_event()
+        if found is not None:
+            found[0].remove(found[1].uid)
+
+    def _rename(self) -> None:
+        found = self._some_event()
+        if found is None:
+            return
+        calendar, entry = found
+        title = f"nothing {CANARY}" if entry.title.startswith("w") else entry.title
+        calendar.put(Entry(entry.uid, entry.logical, entry.original, entry.start, entry.end, title))
+
+    def _rekey(self) -> None:
+        """A series edited whole: another uid at the same time."""
+        found = self._some_event()
+        if found is None:
+            return
+        calendar, entry = found
+        calendar.remove(entry.uid)
+        self.serial += 1
+        calendar.put(
+            Entry(
+                f"e{self.serial}",
+                entry.logical,
+                entry.original,
+                entry.start,
+                entry.end,
+                entry.title,
+            )
+        )
+
+    def _foreign(self) -> None:
+        pool = self.pools[Ref(NS, "p0")]
+        pool.foreign = self.script.choice((0, 0, 8, 16, 24, 30))
+
+    def _outage(self) -> None:
+        names = [*(c.name for c in self.calendars.values()), "store", "a0", "a1"]
+        names += [str(ref) for ref in self.pools]
+        self.world.down.add(self.script.choice(names))
+        self._trouble()
+
+    def _heal(self) -> None:
+        self.world.down.clear()
+        for pool in self.pools.values():
+            pool.frozen = None
+        self._trouble()
+
+    def _freeze(self) -> None:
+        pool = self.script.choice(list(self.pools.values()))
+        pool.frozen = pool.told
+        self._trouble()
+
+    def _suspend(self) -> None:
+        index = self.script.randrange(self.course.windows)
+        self._apply_window(index, suspend=self.script.random() < 0.5)
+
+    def _recreate(self) -> None:
+        index = self.script.randrange(self.course.windows)
+        self.store.delete(Key(Kind.TRAINING_WINDOW, Ref(NS, f"w{index}")))
+        self.lost_status[f"w{index}"] = self.world.now()
+        again = self.script.uniform(0, 600)
+        self.loop.call_later(again, lambda: self._apply_window(index))
+
+    def _lose_status(self) -> None:
+        key = Key(Kind.TRAINING_WINDOW, Ref(NS, f"w{self.script.randrange(self.course.windows)}"))
+        if key in self.store.objects:
+            self.lost_status[key.ref.name] = self.world.now()
+            self.store.wipe_status(key)
+
+    def _jump(self) -> None:
+        jump = self.script.choice((0, 0, 3600, -3600, 20, -20))
+        self.clock.jump = timedelta(seconds=jump)
+        self._trouble()
+
+    def _trouble(self) -> None:
+        self.troubled_at = self.world.now()
+
+    # --- controllers
+
+    def _start_controller(self) -> None:
+        lease = SimLease(held=True)
+        metrics = Metrics()
+        engine = Engine(
+            clock=self.clock,
+            store=self.store,
+            lease=lease,
+            sources=SimSources(self),
+            teller=Teller(self.recorder, metrics),
+            metrics=metrics,
+            random=Random(self.course.seed + self.world.calls),
+        )
+        task = asyncio.create_task(engine.run())
+        self.controller = Controller(engine, lease, task, self.world.now())
+        self._trouble()
+
+    async def _stop_controller(self) -> None:
+        controller, self.controller = self.controller, None
+        if controller is None:
+            return
+        controller.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await controller.task
+
+    async def _controllers(self) -> None:
+        """Kill, restart, or let another one take over."""
+        self._trouble()
+        pick = self.script.random()
+        if self.controller is None:
+            self._start_controller()
+        elif pick < 0.4:
+            # At a random port call, before or after its effect: any await point of the engine.
+            self.world.kill.clear()
+            self.world.kill_at = self.world.calls + self.script.randrange(1, 60)
+            try:
+                async with asyncio.timeout(600):
+                    await self.world.kill.wait()
+            except TimeoutError:
+                pass
+            self.world.kill_at = None
+            await self._stop_controller()
+            if self.script.random() < 0.7:
+                self._start_controller()
+        elif pick < 0.7:
+            await self._stop_controller()
+            await asyncio.sleep(self.script.choice((1, 60, 7200)))
+            self._start_controller()
+        else:
+            old = self.controller
+            old.lease.set(held=False)  # its writes under way land while the new one acts
+            self._start_controller()
+            await asyncio.sleep(self.script.uniform(0, 30))
+            old.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await old.task
+        self._trouble()
+
+    # --- invariants
+
+    async def _watch(self) -> None:
+        """Remember what was told, and look for occurrences that nobody ended."""
+        while True:
+            await asyncio.sleep(2)
+            for ref, calendar in self.calendars.items():
+                if calendar.told is not None and calendar.told_at is not None:
+                    self.events_told[ref].add(calendar.told_at, calendar.told)
+            for ref, pool in self.pools.items():
+                if pool.told is not None:
+                    self.samples_told[ref].add(self.world.now(), pool.told)
+            if self.controller is not None and self.controller.task.done():
+                error = self.controller.task.exception()
+                raise Violated(f"the controller ended by itself: {error!r}") from error
+            if int(self.loop.virtual) % 600 < 2:
+                self._check_ended()
+
+    def _check_trigger(self, airflow: SimAirflow, run_id: str, conf: Any) -> None:
+        self.triggers += 1
+        origin = conf["trainingWindow"]
+        assert origin["installation"] == INSTALLATION
+        self._check_window(origin)
+        self._check_room(airflow, run_id, origin)
+
+    def _check_window(self, origin: Any) -> None:
+        name, now = origin["name"], self.clock.now()
+        for ref, calendar in self.calendars.items():
+            if calendar.told is not None and calendar.told_at is not None:
+                self.events_told[ref].add(calendar.told_at, calendar.told)
+        if self.world.now() - self.spec_changed.get(name, EPOCH) < SLACK:
+            return
+        spec = self._window_spec(int(name[1:]))
+        if not self._may_start(spec, origin, now):
+            raise Violated(f"{name}: started {origin['occurrence']} at {now} outside its window")
+
+    def _may_start(self, spec: dict[str, Any], origin: Any, now: datetime) -> bool:
+        return (
+            self._is_triggered(spec, origin, now)
+            and self._is_allowed(spec, now)
+            and not self._is_denied(spec, now)
+        )
+
+    def _is_triggered(self, spec: dict[str, Any], origin: Any, now: datetime) -> bool:
+        if origin["entry"] != "train":
+            inline = next(w for w in spec["windows"] if w["name"] == origin["entry"])
+            return self._inside(inline, spec, now)
+        entry = spec["calendars"][0]
+        first = timedelta(seconds=entry["startOffsetSeconds"])
+        last = timedelta(seconds=entry["endOffsetSeconds"])
+        pattern = entry["match"]["summary"]
+        for events in self.events_told[Ref(NS, entry["calendarRef"]["name"])].lately(
+            self.world.now()
+        ):
+            for event in events:
+                if event.key == origin["occurrence"] and fnmatch.fnmatch(event.summary, pattern):
+                    start, end = event.span.start + first, event.span.end + last
+                    if start <= now < end:
+                        return True
+        return False
+
+    def _inside(self, inline: dict[str, Any], spec: dict[str, Any], now: datetime) -> bool:
+        around = Span(now - timedelta(days=2), now + timedelta(days=2))
+        duration = timedelta(seconds=inline["durationSeconds"])
+        return any(
+            now in span
+            for _, span in instances(inline["schedule"], duration, spec["timeZone"], around)
+        )
+
+    def _is_allowed(self, spec: dict[str, Any], now: datetime) -> bool:
+        allows = [w for w in spec["windows"] if w["effect"] == "Allow"]
+        return not allows or any(self._inside(allow, spec, now) for allow in allows)
+
+    def _is_denied(self, spec: dict[str, Any], now: datetime) -> bool:
+        """Denied in every snapshot of the last minute: no excuse is left."""
+        ref = Ref(NS, spec["calendars"][1]["calendarRef"]["name"])
+        return all(
+            any(now in event.span and event.summary.startswith("deny") for event in events)
+            for events in self.events_told[ref].lately(self.world.now())
+        )
+
+    def _check_room(self, airflow: SimAirflow, run_id: str, origin: Any) -> None:
+        if not origin.get("pool"):
+            return
+        namespace, _, name = origin["pool"].partition("/")
+        ref = Ref(namespace, name)
+        pool = self.pools[ref]
+        if pool.told is not None:
+            self.samples_told[ref].add(self.world.now(), pool.told)
+        shortest = None
+        for sample, ours in self.samples_told[ref].lately(self.world.now()):
+            unseen = 0
+            for flow in self.airflows.values():
+                for other, sim in flow.runs.items():
+                    mine = sim.conf["trainingWindow"]
+                    if other == run_id or mine.get("pool") != origin["pool"]:
+                        continue
+                    flow.step(other)
+                    if not sim.run.state.is_over:
+                        unseen += max(0, mine["gpus"] - ours.get(other, 0))
+            short = origin["gpus"] - (sample.fit(1) - unseen)
+            shortest = short if shortest is None else min(shortest, short)
+        if shortest is not None and shortest > 0:
+            raise Violated(f"{origin['name']}: promised {shortest} GPUs too many in {ref}")
+
+    def _check_ended(self) -> None:
+        """Nothing may stay open after its window while all is well."""
+        now = self.world.now()
+        calm = now - self.troubled_at > timedelta(minutes=20) and not self.world.down
+        if self.controller is None or not calm or self.clock.jump:
+            return
+        for key, stored in self.store.objects.items():
+            if key.kind is not Kind.TRAINING_WINDOW:
+                continue
+            for line in stored.status.get("occurrences", ()):
+                if line["state"] not in {"Planned", "Waiting", "Intended"}:
+                    continue
+                end = datetime.fromisoformat(line["windowEnd"])
+                if now - end > timedelta(minutes=15):
+                    raise Violated(f"{key}: {line['id']} is still {line['state']} after {end}")
+
+    def _check_end(self) -> None:
+        logical: dict[tuple[str, str], set[str]] = {}
+        for airflow in self.airflows.values():
+            airflow.step_all()
+            for run_id, times in airflow.times_ran.items():
+                if times > 1:
+                    raise Violated(f"{run_id} ran {times} times")
+            for run_id, sim in airflow.runs.items():
+                if sim.run.state is RunState.QUEUED or run_id not in airflow.times_ran:
+                    continue
+                origin = sim.conf["trainingWindow"]
+                if origin["entry"] != "train" or origin["name"] in self.lost_status:
+                    continue
+                event = self._logical(origin["occurrence"])
+                if event is not None:
+                    logical.setdefault((origin["name"], event), set()).add(run_id)
+        for (name, event), runs in logical.items():
+            if len(runs) > 1:
+                raise Violated(f"{name}: event {event} ran {len(runs)} times: {sorted(runs)}")
+
+    def _logical(self, key: str) -> str | None:
+        for calendar in self.calendars.values():
+            if key in calendar.logical_of:
+                return calendar.logical_of[key]
+        return None
