@@ -1,7 +1,8 @@
+# ruff: noqa: INP001 - a script, not a package
 """Copy the CustomResourceDefinitions into the Helm chart: `python hack/sync_chart.py [--check]`.
 
-They are templates and not in Helm's `crds/`, since Helm never upgrades what stands there. The
-annotation `helm.sh/resource-policy: keep` lets them, and every object of theirs, outlive the chart.
+They are templates and do not lie in Helm's own `crds/`, which Helm never upgrades. The annotation
+`helm.sh/resource-policy: keep` lets them, and every object of theirs, outlive the chart.
 """
 
 from __future__ import annotations
@@ -14,41 +15,61 @@ ROOT = Path(__file__).resolve().parent.parent
 CRDS = ROOT / "crds"
 TEMPLATES = ROOT / "helm" / "slackwater" / "templates" / "crds"
 
-_HEAD = "{{- /* Made by hack/sync_chart.py from crds/; change the models instead. */}}\n"
-_KEEP = """\
-    {{- if .Values.crds.keep }}
-    helm.sh/resource-policy: keep
-    {{- end }}
+_BEFORE = """\
+{{- /* Made by hack/sync_chart.py from crds/; change the models instead. */}}
+{{- if .Values.crds.enabled }}
 """
+_KEEP = """\
+  {{- if .Values.crds.keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+"""
+_AFTER = "{{- end }}\n"
 
 
 def template(manifest: str) -> str:
     """The template of one CustomResourceDefinition, from its YAML text.
 
     Raises:
-        ValueError: the text is not one document with `metadata` in block style.
+        ValueError: not one document with a plain `metadata`, as `slackwater.api.crd` writes it.
     """
-    lines = manifest.splitlines(keepends=True)
-    if lines.count("metadata:\n") != 1 or "---\n" in lines[1:]:
-        raise ValueError("a CustomResourceDefinition must be one document in block style")
-    # Descriptions may speak of templates themselves.
-    body = [line.replace("{{", '{{ "{{" }}') for line in lines]
-    at = lines.index("metadata:\n") + 1
-    rest = iter(lines[at:])
-    inside = 0
-    for line in rest:
-        if not line.startswith(" "):
-            break
-        inside += 1
-    if "  annotations:\n" in lines[at : at + inside]:
-        at = lines.index("  annotations:\n", at) + 1
-        body.insert(at, _KEEP)
-    else:
-        body.insert(at, "  {{- if .Values.crds.keep }}\n  annotations:\n" + _KEEP_ALONE)
-    return _HEAD + "{{- if .Values.crds.enabled }}\n" + "".join(body) + "{{- end }}\n"
+    head, metadata, rest = manifest.partition("\nmetadata:\n")
+    inside = rest.partition("\nspec:")[0]
+    if not metadata or "\nmetadata:\n" in rest or "  annotations:\n" in inside:
+        raise ValueError("metadata must stand once, in block style and without annotations")
+    if "\n---\n" in manifest:
+        raise ValueError("there must be one document")
+    return _BEFORE + _literal(head) + metadata + _KEEP + _literal(rest) + _AFTER
 
 
-_KEEP_ALONE = """\
-    helm.sh/resource-policy: keep
-  {{- end }}
-"""
+def _literal(text: str) -> str:
+    """Text that Helm gives out as it is: descriptions may speak of templates themselves."""
+    return text.replace("{{", '{{ "{{" }}')
+
+
+def templates() -> dict[Path, str]:
+    """What the chart must hold, by file."""
+    return {TEMPLATES / path.name: template(path.read_text()) for path in CRDS.glob("*.yaml")}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the templates, or with --check say which ones differ."""
+    wanted = templates()
+    found = {path: path.read_text() for path in TEMPLATES.glob("*")}
+    differing = sorted(path for path in wanted | found if wanted.get(path) != found.get(path))
+    if "--check" in arguments:
+        for path in differing:
+            sys.stderr.write(f"{path.relative_to(ROOT)} differs: run python hack/sync_chart.py\n")
+        return 1 if differing else 0
+    TEMPLATES.mkdir(parents=True, exist_ok=True)
+    for path in differing:
+        if path in wanted:
+            path.write_text(wanted[path])
+        else:
+            path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

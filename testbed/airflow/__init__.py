@@ -92,11 +92,13 @@ class Airflow(Server):
         self.pythonpath = [path.absolute() for path in pythonpath]
         self.expected_dags = set(dags)
         self._tokens: dict[str, str] = {}
+        self._warm = False
 
     # Starting.
 
     def prepare(self) -> None:
         self._tokens.clear()
+        self._warm = False
         passwords = {name: name for name in self.users}
         (self.home / "passwords.json").write_text(json.dumps(passwords))
         (self.home / "plugins").mkdir(exist_ok=True)
@@ -150,6 +152,11 @@ class Airflow(Server):
 
     def ready(self) -> bool:
         try:
+            if not self._warm and self.components != API_ONLY:
+                # The first request to the tasks' API compiles all its versions, and the server
+                # answers nothing else meanwhile: better now than in the middle of a test.
+                web.call("GET", f"{self.url}/execution/health", timeout=120).checked()
+                self._warm = True
             health = web.call("GET", f"{self.url}/api/v2/monitor/health", timeout=5).json()
             for component in self.components:
                 key = _HEALTH.get(component)
@@ -178,7 +185,7 @@ class Airflow(Server):
         """A bearer token of `user`; the same one until the next start."""
         if user not in self._tokens:
             body = {"username": user, "password": user}
-            answer = web.call("POST", f"{self.url}/auth/token", body).checked()
+            answer = web.call("POST", f"{self.url}/auth/token", body, timeout=30).checked()
             self._tokens[user] = answer.json()["access_token"]
         return self._tokens[user]
 

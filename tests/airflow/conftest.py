@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,8 @@ from slackwater.errors import SecretError
 from slackwater.net import NetPolicy
 from slackwater.ports import Airflow
 from slackwater.wire import SecretKeyRef
+from testbed import airflow as real_airflow
+from tests.airflow.contract_targets import DAGS, Real
 from tests.fakes.airflow import FakeAirflow, Param
 
 PREFIX = "slackwater.test."
@@ -119,3 +122,22 @@ async def eventually(holds: Callable[[], object]) -> None:
 def calls(fake: FakeAirflow, method: str, part: str = "") -> list[int]:
     """Status of each request so far of this method, whose path has this part."""
     return [status for verb, path, status in fake.requests if verb == method and part in path]
+
+
+@pytest.fixture(scope="session")
+def real_server() -> Iterator[real_airflow.Airflow]:
+    """A real Airflow without scheduler, with the DAGs of contract_dags."""
+    with real_airflow.Airflow(
+        DAGS, components=real_airflow.API_ONLY, dags=["plain", "params"]
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def real(real_server: real_airflow.Airflow) -> Real:
+    """The real server as it was at first."""
+    with sqlite3.connect(real_server.home / "airflow.db", timeout=10) as database:
+        for table in ("dag_run_note", "task_instance", "dag_run"):
+            database.execute(f"DELETE FROM {table}")
+        database.execute("UPDATE dag SET is_stale = 0, has_import_errors = 0")
+    return Real(real_server, real_server.url)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.api.access import From, LabelSelector, Namespaces, grants_namespace
@@ -71,6 +71,7 @@ def test_operators_are_those_of_kubernetes(
         assert selector.selects(labels) is expected, value
 
 
+@settings(max_examples=40, deadline=None)
 @given(LABELS.filter(bool), LABELS)
 def test_match_labels_selects_exactly_the_supersets(
     wanted: dict[str, str], labels: dict[str, str]
@@ -79,6 +80,7 @@ def test_match_labels_selects_exactly_the_supersets(
     assert selector.selects(labels) == (wanted.items() <= labels.items())
 
 
+@settings(max_examples=40, deadline=None)
 @given(LABELS, KEYS, st.sets(st.sampled_from(["x", "y"]), min_size=1))
 def test_in_and_not_in_are_opposites(labels: dict[str, str], key: str, values: set[str]) -> None:
     def of(operator: str) -> bool:

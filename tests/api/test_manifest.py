@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.api.manifest import parse_manifests
@@ -164,6 +164,7 @@ def test_an_objects_repr_shows_nothing_of_its_content() -> None:
     assert "secret title" not in repr(item)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gives_objects_or_a_refusal(text: str) -> None:
     # Any other exception fails the test.

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.api.manifest import parse_manifests
@@ -238,6 +238,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["dag", "calendars", "windows", "gpu", "timeZone", "priority", "suspend"]), JSON
 )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.api import observed
@@ -86,16 +86,19 @@ statuses = st.builds(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(statuses)
 def test_a_status_comes_back_from_the_wire_as_it_was(status: Status) -> None:
     assert from_wire(to_wire(status)) == status
 
 
+@settings(max_examples=40, deadline=None)
 @given(statuses)
 def test_the_wire_form_fits_the_schema_of_the_crd(status: Status) -> None:
     observed.TrainingWindowStatus.model_validate(to_wire(status), by_alias=True, by_name=False)
 
 
+@settings(max_examples=40, deadline=None)
 @given(statuses)
 def test_the_wire_form_is_stable(status: Status) -> None:
     assert to_wire(from_wire(to_wire(status))) == to_wire(status)
@@ -279,6 +282,7 @@ anything = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_damage_anywhere_never_raises(data: st.DataObject) -> None:
     wire: Any = to_wire(data.draw(statuses))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from slackwater.core.identity import (
     event_key,
     inline_key,
@@ -21,7 +22,9 @@ names = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, m
 
 def identity(installation: str, namespace: str, name: str) -> Identity:
     return Identity(
-        installation=installation, ref=Ref(namespace, name), created=datetime(2026, 1, 1, tzinfo=UTC)
+        installation=installation,
+        ref=Ref(namespace, name),
+        created=datetime(2026, 1, 1, tzinfo=UTC),
     )
 
 

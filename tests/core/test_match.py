@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slackwater.core.event import Busy, Event
 from slackwater.core.match import Answer, counts, for_effect, glob, matches, near, trusted
 from slackwater.core.span import Span
@@ -86,7 +87,13 @@ def test_a_pattern_of_many_stars_stays_fast():
 
 @pytest.mark.parametrize(
     ("labels", "expected"),
-    [(("gpu",), YES), (("cpu", "Night Shift"), YES), (("cpu",), NO), (("night",), NO), ((" gpu ",), YES)],
+    [
+        (("gpu",), YES),
+        (("cpu", "Night Shift"), YES),
+        (("cpu",), NO),
+        (("night",), NO),
+        ((" gpu ",), YES),
+    ],
 )
 def test_one_of_the_categories_is_enough(labels, expected):
     assert answer(Match(categories=labels)) is expected
@@ -230,7 +237,7 @@ def test_any_one_slip_in_a_word_is_found(word, data):
         word[:at] + "z" + word[at + 1 :],
         word[:at] + word[at : at + 2][::-1] + word[at + 2 :],
     ]
-    for slip in slips:
+    for slip in set(slips) - {word}:
         assert near(Match(summary=f"{word}:*"), event(summary=f"{slip}: x"))
 
 

@@ -1,10 +1,12 @@
 """The algebra of half-open spans, against sets of minutes counted one by one."""
 
+import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slackwater.core.span import Span, intersect, subtract, union
 
 ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,7 +35,7 @@ def counted(given_spans) -> set[int]:
 
 def is_tidy(result) -> bool:
     """Sorted, disjoint and not even touching: one way only to write a set of instants."""
-    return all(a.end < b.start for a, b in zip(result, result[1:], strict=False))
+    return all(a.end < b.start for a, b in itertools.pairwise(result))
 
 
 @given(spans)

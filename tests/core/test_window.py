@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slackwater.core.span import Span, union
 from slackwater.core.window import OUTSIDE_ALLOW, Cut, cut
 

@@ -216,9 +216,7 @@ class FakeAirflow:
         except Refusal as refusal:
             status, body = refusal.status, refusal.body
         self.between(request.method, request.path)
-        if body is None:
-            return web.Response(status=status)
-        if isinstance(body, str):
+        if not isinstance(body, dict):
             return web.Response(status=status, text=body, content_type="text/html")
         return web.json_response(body, status=status)
 
@@ -239,7 +237,7 @@ class FakeAirflow:
                 "/api/v2 instead.",
             )
         if (method, path) == ("GET", "/api/v2/version"):
-            return 200, {"version": self.version, "git_version": None}
+            return 200, {"version": self.version, "git_version": ".release:0"}
         if (method, path) == ("GET", "/api/v2/monitor/health"):
             return 200, health_body(self.scheduler, self._now())
         raw = request.raw_path.partition("?")[0]

@@ -120,6 +120,7 @@ def run_body(run: DagRun) -> Json:
 def dag_body(dag: Dag, now: datetime) -> Json:
     described = "Never, external triggers only" if dag.schedule is None else dag.schedule
     periodic = dag.schedule not in {None, "Asset"}
+    upcoming = time_text(now + timedelta(days=1)) if periodic else None
     return {
         "dag_id": dag.dag_id,
         "dag_display_name": dag.dag_id,
@@ -143,10 +144,10 @@ def dag_body(dag: Dag, now: datetime) -> Json:
         "max_consecutive_failed_dag_runs": 0,
         "has_task_concurrency_limits": False,
         "has_import_errors": dag.import_errors,
-        "next_dagrun_logical_date": None,
-        "next_dagrun_data_interval_start": None,
-        "next_dagrun_data_interval_end": None,
-        "next_dagrun_run_after": None,
+        "next_dagrun_logical_date": upcoming,
+        "next_dagrun_data_interval_start": upcoming,
+        "next_dagrun_data_interval_end": upcoming,
+        "next_dagrun_run_after": upcoming,
         "allowed_run_types": dag.allowed_run_types,
         "owners": ["airflow"],
         "is_backfillable": periodic and dag.allowed_run_types is None,
@@ -164,14 +165,15 @@ def details_body(dag: Dag, now: datetime, running: int) -> Json:
         }
         for name, param in dag.params.items()
     }
+    asset = {"uri": "slackwater://data", "name": "data", "group": "asset", "id": 1}
     return dag_body(dag, now) | {
         "catchup": False,
         "dag_run_timeout": None,
-        "asset_expression": None,
+        "asset_expression": {"all": [{"asset": asset}]} if dag.schedule == "Asset" else None,
         "doc_md": None,
         "start_date": None,
         "end_date": None,
-        "is_paused_upon_creation": None,
+        "is_paused_upon_creation": dag.paused or None,
         "params": params,
         "render_template_as_native_obj": False,
         "template_search_path": None,

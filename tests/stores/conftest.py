@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from slackwater.core.spec import Ref
 from slackwater.ports import Change, Changed, Deleted, Key, Kind, Listed, Store
 from testbed.kubernetes import ControlPlane
 from tests.stores.fake_cluster import FakeClock, FakeCluster
+from tests.stores.real_cluster import CLUSTER_RULES, CRDS, HOME, HOME_RULES, SystemClock, grant
 
 if TYPE_CHECKING:
     from slackwater.stores.cluster import Cluster
@@ -139,3 +141,32 @@ def control_plane() -> Iterator[ControlPlane]:
     """A real API server with our CRDs."""
     with ControlPlane() as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def plane(control_plane: ControlPlane) -> ControlPlane:
+    """The server with our resources, and a service account with the rights above."""
+    for path in sorted(CRDS.glob("*.yaml")):
+        control_plane.apply(path)
+    control_plane.create_namespace(HOME)
+    control_plane.ensure_service_account(HOME, "slackwater")
+    grant(control_plane, "ClusterRole", HOME, CLUSTER_RULES)
+    grant(control_plane, "Role", HOME, HOME_RULES)
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    return control_plane
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> str:
+    return plane.create_namespace(f"t-{uuid.uuid4().hex[:8]}", {"team": "research"})
+
+
+@pytest.fixture
+async def real(plane: ControlPlane) -> AsyncIterator[Cluster]:
+    """A connection as the operator's service account."""
+    token = plane.token_for(HOME, "slackwater")
+    from slackwater.stores.cluster import Cluster
+
+    cluster = await Cluster.connect(SystemClock(), kubeconfig=plane.kubeconfig_for(token))
+    yield cluster
+    await cluster.aclose()

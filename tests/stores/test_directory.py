@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from slackwater.core.words import Reason
 from slackwater.errors import ConfigError, Conflict, Gone, StoreError
 from slackwater.ports import Changed, Deleted, Listed
 from slackwater.stores.files import ManifestFiles, Tree
+from slackwater.stores.records import Records
 from tests.stores.directory_bench import START, Bench, Stream, settle, window, window_key
 
 NIGHTLY = window_key()
@@ -93,7 +97,6 @@ async def test_a_deleted_object_is_told_and_a_new_one_of_its_name_is_another(ben
         await stream.until_listed()
         old = stream.known[NIGHTLY]
         await store.write_status(NIGHTLY, {"message": "old"}, old.resource_version)
-        assert isinstance(await stream.next(), Changed)
 
         path.unlink()
         assert await stream.next() == Deleted(NIGHTLY)
@@ -159,6 +162,19 @@ async def test_a_dag_that_was_left_out_by_mistake_does_not_lose_the_history(benc
 
         assert after.uid == before.uid
         assert after.generation == before.generation + 2
+
+
+async def test_an_object_that_gets_its_dag_later_stays_the_same(bench: Bench) -> None:
+    unfinished = window()
+    del unfinished["spec"]["dag"]
+    bench.write("a.yaml", unfinished)
+    async with bench.opened() as store:
+        (before,) = await store.objects()
+        bench.write("a.yaml", window())
+        await settle(store)
+        (after,) = await store.objects()
+
+        assert after.uid == before.uid
 
 
 async def test_the_stream_can_be_begun_again(bench: Bench) -> None:
@@ -297,7 +313,7 @@ async def test_manifests_that_do_not_exist_are_refused(bench: Bench) -> None:
 # --- status
 
 
-async def test_a_status_is_replaced_wholly_and_told(bench: Bench) -> None:
+async def test_a_status_is_replaced_wholly_and_not_told_to_its_writer(bench: Bench) -> None:
     bench.write("a.yaml", window())
     async with bench.opened() as store:
         stream = Stream(store)
@@ -305,12 +321,32 @@ async def test_a_status_is_replaced_wholly_and_told(bench: Bench) -> None:
         first = stream.known[NIGHTLY].resource_version
         second = await store.write_status(NIGHTLY, {"a": 1, "b": [2]}, first)
         third = await store.write_status(NIGHTLY, {"c": "Ünïcode"}, second)
+        bench.write("b.yaml", window("b"))
 
         change = await stream.next()
         assert isinstance(change, Changed)
-        assert change.object.status == {"c": "Ünïcode"}
-        assert change.object.resource_version == third
-        assert change.object.generation == 1
+        assert change.object.key == window_key("b")
+        assert {stored.key: stored for stored in await store.objects()}[NIGHTLY] == replace(
+            stream.known[NIGHTLY], status={"c": "Ünïcode"}, resource_version=third
+        )
+        await stream.aclose()
+
+
+async def test_a_writer_that_was_cancelled_is_told_what_became_of_it(bench: Bench) -> None:
+    bench.write("a.yaml", window())
+    async with bench.opened() as store:
+        stream = Stream(store)
+        await stream.until_listed()
+        version = stream.known[NIGHTLY].resource_version
+        writing = asyncio.create_task(store.write_status(NIGHTLY, {"n": 1}, version))
+        await asyncio.sleep(0)
+        writing.cancel()
+
+        change = await stream.next()
+        assert isinstance(change, Changed)
+        assert change.object.status == {"n": 1}
+        await store.write_status(NIGHTLY, {"n": 2}, change.object.resource_version)
+        assert writing.cancelled()
         await stream.aclose()
 
 
@@ -345,10 +381,11 @@ async def test_the_same_status_again_writes_nothing(bench: Bench) -> None:
         await stream.until_listed()
         version = stream.known[NIGHTLY].resource_version
         version = await store.write_status(NIGHTLY, {"n": 1}, version)
-        await stream.next()
+        log = bench.database.with_name("slackwater.db-wal")
+        size = log.stat().st_size
 
         assert await store.write_status(NIGHTLY, {"n": 1}, version) == version
-        assert store._pending == {}
+        assert log.stat().st_size == size
         await stream.aclose()
 
 
@@ -387,6 +424,20 @@ async def test_a_closed_store_refuses_politely(bench: Bench) -> None:
     await store.aclose()
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, times: int) -> Iterator[StoreError]:
+    """Let the next reconciliations fail."""
+    failures = iter([StoreError(Reason.UNAVAILABLE, what="The database")] * times)
+    reconcile = Records.reconcile
+
+    def reconciled(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return reconcile(*arguments)
+
+    monkeypatch.setattr(Records, "reconcile", reconciled)
+    return failures
+
+
 async def test_the_stream_outlives_a_database_that_does_not_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,15 +445,7 @@ async def test_the_stream_outlives_a_database_that_does_not_answer(
     async with bench.opened() as store:
         stream = Stream(store)
         await stream.until_listed()
-        failures = iter([StoreError(Reason.UNAVAILABLE, what="The database")] * 3)
-        follow = store._follow
-
-        async def failing() -> None:
-            for failure in failures:
-                raise failure
-            await follow()
-
-        monkeypatch.setattr(store, "_follow", failing)
+        failures = failing(monkeypatch, 3)
         bench.write("a.yaml", window(priority=3))
 
         change = await stream.next()
@@ -428,6 +471,18 @@ async def test_an_annotation_set_by_a_command_stands_in_front_of_the_manifests(
         await store.set_annotation(NIGHTLY, "slackwater.dev/skip", None)
         (stored,) = await store.objects()
         assert stored.annotations == {"slackwater.dev/skip": "a", "kept": "yes"}
+
+
+async def test_an_override_is_told_even_if_the_database_fails_right_after_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write("a.yaml", window())
+    async with bench.opened() as store:
+        await store.look()
+        failing(monkeypatch, 1)
+        with pytest.raises(StoreError):
+            await store.set_annotation(NIGHTLY, "slackwater.dev/skip", "abc")
+        assert (await store.objects())[0].annotations == {"slackwater.dev/skip": "abc"}
 
 
 async def test_a_removed_annotation_is_gone_after_a_restart_too(bench: Bench) -> None:

@@ -66,6 +66,20 @@ def test_what_is_gone_does_not_come_back_with_a_late_list(
     assert told == [Changed(a), Deleted(a.key)]
 
 
+def test_what_is_gone_is_remembered_for_two_lists_and_then_forgotten(
+    cache: ObjectCache, told: list[Change]
+) -> None:
+    a = stored("a", 5)
+    settle(cache, 6, a)
+    settle(cache, 7)
+    cache.watched(a)  # the watch is late
+    settle(cache, 8)
+    cache.watched(a)
+    assert told == [Changed(a), Deleted(a.key)]
+    settle(cache, 9)
+    assert not cache._buried
+
+
 def test_an_object_made_while_a_list_was_under_way_is_kept(
     cache: ObjectCache, told: list[Change]
 ) -> None:

@@ -4,109 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
 
 import pytest
-import yaml
 
-from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
 from slackwater.errors import Conflict, Gone, SecretError, StoreError
-from slackwater.ports import Changed, Deleted, Key, Kind, SecretsChanged
+from slackwater.ports import Changed, Deleted, Kind, SecretsChanged
 from slackwater.stores.cluster import Cluster
 from slackwater.stores.kubernetes import KubernetesStore
-from slackwater.stores.lease import KubernetesLease
-from slackwater.stores.objects import PLURALS, list_path, object_path
-from slackwater.stores.recorder import EventRecorder
+from slackwater.stores.objects import list_path, object_path
 from testbed.kubernetes import ControlPlane
-from tests.stores.conftest import Told, running, until
+from tests.stores.conftest import Told, running
+from tests.stores.real_cluster import (
+    CLUSTER_RULES,
+    SystemClock,
+    delete,
+    grant,
+    key,
+    make,
+    patch,
+    window,
+)
 
 pytestmark = pytest.mark.server
-
-CRDS = Path(__file__).parents[2] / "crds"
-HOME = "slackwater"  # the operator's own namespace
-
-# What the operator needs of the whole cluster, and of its own namespace.
-CLUSTER_RULES = [
-    {"apiGroups": ["slackwater.dev"], "resources": [*PLURALS.values()], "verbs": ["list", "watch"]},
-    {
-        "apiGroups": ["slackwater.dev"],
-        "resources": [f"{plural}/status" for plural in PLURALS.values()],
-        "verbs": ["patch"],
-    },
-    {"apiGroups": ["slackwater.dev"], "resources": ["trainingwindows"], "verbs": ["get", "patch"]},
-    {
-        "apiGroups": ["slackwater.dev"],
-        "resources": ["calendars", "gpupools", "airflowinstances"],
-        "verbs": ["get"],
-    },
-    {"apiGroups": [""], "resources": ["secrets", "namespaces"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
-    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
-]
-HOME_RULES = [
-    {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "verbs": ["get", "create", "update"],
-    },
-]
-
-
-class SystemClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-
-@pytest.fixture(scope="module")
-def plane(control_plane: ControlPlane) -> ControlPlane:
-    """The server with our resources, and a service account with the rights above."""
-    for path in sorted(CRDS.glob("*.yaml")):
-        control_plane.apply(path)
-    control_plane.create_namespace(HOME)
-    control_plane.ensure_service_account(HOME, "slackwater")
-    for kind, rules in (("ClusterRole", CLUSTER_RULES), ("Role", HOME_RULES)):
-        metadata = {"name": "slackwater", "namespace": HOME}
-        api = {"apiVersion": "rbac.authorization.k8s.io/v1"}
-        account = {"kind": "ServiceAccount", "name": "slackwater", "namespace": HOME}
-        group = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "slackwater"}
-        control_plane.apply(
-            [
-                {**api, "kind": kind, "metadata": metadata, "rules": rules},
-                {
-                    **api,
-                    "kind": f"{kind}Binding",
-                    "metadata": metadata,
-                    "subjects": [account],
-                    "roleRef": group,
-                },
-            ]
-        )
-    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    return control_plane
-
-
-@pytest.fixture
-def namespace(plane: ControlPlane) -> str:
-    return plane.create_namespace(f"t-{uuid.uuid4().hex[:8]}", {"team": "research"})
-
-
-@pytest.fixture
-async def real(plane: ControlPlane) -> AsyncIterator[Cluster]:
-    """A connection as the operator's service account."""
-    token = plane.token_for(HOME, "slackwater")
-    cluster = await Cluster.connect(SystemClock(), kubeconfig=plane.kubeconfig_for(token))
-    yield cluster
-    await cluster.aclose()
 
 
 @pytest.fixture
@@ -117,48 +38,6 @@ def store(real: Cluster, namespace: str) -> KubernetesStore:
 @pytest.fixture
 def told(store: KubernetesStore) -> Told:
     return Told(store)
-
-
-def window(name: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "slackwater.dev/v1alpha1",
-        "kind": "TrainingWindow",
-        "metadata": {"name": name},
-        "spec": {
-            "windows": [
-                {
-                    "name": "nights",
-                    "effect": "Trigger",
-                    "schedule": "0 22 * * *",
-                    "durationSeconds": 3600,
-                }
-            ],
-            "dag": {"airflowRef": {"name": "default"}, "dagId": "train"},
-            **spec,
-        },
-    }
-
-
-def make(plane: ControlPlane, namespace: str, name: str, **spec: Any) -> dict[str, Any]:
-    path = list_path(Kind.TRAINING_WINDOW, namespace)
-    made: dict[str, Any] = plane.request("POST", path, window(name, **spec))
-    return made
-
-
-def patch(plane: ControlPlane, key: Key, change: Any, *subresource: str) -> dict[str, Any]:
-    path = object_path(key, *subresource)
-    changed: dict[str, Any] = plane.request(
-        "PATCH", path, change, content_type="application/merge-patch+json"
-    )
-    return changed
-
-
-def key(namespace: str, name: str) -> Key:
-    return Key(Kind.TRAINING_WINDOW, Ref(namespace, name))
-
-
-def delete(plane: ControlPlane, namespace: str, name: str) -> None:
-    plane.request("DELETE", object_path(key(namespace, name)))
 
 
 async def test_objects_are_listed_then_watched(
@@ -267,6 +146,8 @@ async def test_a_deletion_that_no_watch_saw_is_found_by_the_list(
     make(plane, namespace, "b")
     async with running(store):
         await told.until_listed()
+        make(plane, namespace, "c")
+        await told.changed("c")
     delete(plane, namespace, "a")
     delete(plane, namespace, "b")
     make(plane, namespace, "b")
@@ -312,6 +193,29 @@ async def test_missing_rights_end_the_run(plane: ControlPlane, namespace: str) -
     with pytest.raises(StoreError) as caught:
         await KubernetesStore(cluster, SystemClock()).run()
     assert caught.value.reason is Reason.FORBIDDEN
+    await cluster.aclose()
+
+
+async def test_a_role_in_its_namespace_is_enough_to_serve_that_namespace(
+    plane: ControlPlane, namespace: str
+) -> None:
+    cluster_scoped = ("namespaces", "nodes")
+    rules = [rule for rule in CLUSTER_RULES if not set(rule["resources"]) & set(cluster_scoped)]
+    rules.append({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]})
+    grant(plane, "Role", namespace, rules)
+    config = plane.kubeconfig_for(plane.token_for(namespace, "slackwater"))
+    cluster = await Cluster.connect(SystemClock(), kubeconfig=config)
+    store = KubernetesStore(cluster, SystemClock(), namespaces=(namespace,), installation="lab")
+    told = Told(store)
+    async with running(store):
+        await told.until_listed()
+        make(plane, namespace, "a")
+        a = await told.changed("a")
+        await store.write_status(a.key, {"message": "x"}, a.resource_version)
+        assert await store.installation() == "lab"
+        with pytest.raises(StoreError) as caught:
+            await store.namespace_labels(namespace)
+        assert caught.value.reason is Reason.FORBIDDEN
     await cluster.aclose()
 
 
@@ -374,169 +278,3 @@ async def test_a_rotated_secret_is_told(plane: ControlPlane, namespace: str, rea
         )
         assert await told.next() == SecretsChanged(namespace, "feed")
         assert await store.secrets.read(namespace, "feed", "url") == "two"
-
-
-async def test_events_can_be_seen_and_are_counted(
-    plane: ControlPlane, namespace: str, real: Cluster, store: KubernetesStore, told: Told
-) -> None:
-    made = make(plane, namespace, "nightly")
-    await store.resync()
-    await told.until_listed()
-    recorder = EventRecorder(real, SystemClock(), instance="pod-1", look=store.peek)
-    task = asyncio.create_task(recorder.run())
-    where = key(namespace, "nightly")
-    for _ in range(3):
-        recorder.record(
-            where, warning=True, reason="DagPaused", action="Checking", note="DAG is paused."
-        )
-    recorder.record(where, warning=False, reason="Triggered", action="Starting", note="é" * 2000)
-    await recorder.flush()
-    task.cancel()
-    assert recorder.dropped == 0
-
-    # As `kubectl describe` and `kubectl get events` find them.
-    found = json.loads(
-        plane.kubectl(
-            "get",
-            "events",
-            "--namespace",
-            namespace,
-            "--field-selector",
-            f"involvedObject.uid={made['metadata']['uid']}",
-            "--output",
-            "json",
-        )
-    )["items"]
-    by_reason = {event["reason"]: event for event in found}
-    assert set(by_reason) == {"DagPaused", "Triggered"}
-    assert by_reason["DagPaused"]["series"]["count"] == 3
-    assert by_reason["DagPaused"]["type"] == "Warning"
-    assert by_reason["Triggered"]["type"] == "Normal"
-
-
-# --- the lease -----------------------------------------------------------------------------------
-
-
-class Wire:
-    """Carries bytes to the API server, until it is cut: then everything hangs."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._port = plane.apiserver.port
-        self._whole = asyncio.Event()
-        self._whole.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def close(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        for source, target in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pump(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                await self._whole.wait()
-                target.write(data)
-                await target.drain()
-        finally:
-            target.close()
-
-
-Elect = Callable[[Cluster, str], KubernetesLease]
-
-
-@pytest.fixture
-def elect() -> Elect:
-    name = f"lease-{uuid.uuid4().hex[:8]}"
-
-    def elect(cluster: Cluster, identity: str) -> KubernetesLease:
-        return KubernetesLease(
-            cluster,
-            SystemClock(),
-            namespace=HOME,
-            name=name,
-            identity=identity,
-            duration=timedelta(seconds=4),
-            deadline=timedelta(seconds=2.5),
-            retry=timedelta(seconds=0.4),
-        )
-
-    return elect
-
-
-async def test_a_leader_that_is_cut_off_stops_before_the_next_one_begins(
-    plane: ControlPlane, real: Cluster, elect: Elect
-) -> None:
-    wire = Wire(plane)
-    port = await wire.start()
-    config = yaml.safe_load(plane.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
-    path = plane.home / f"wire-{port}"
-    path.write_text(json.dumps(config))
-    far = await Cluster.connect(SystemClock(), kubeconfig=path)
-    one, two = elect(far, "one"), elect(real, "two")
-    tasks = [asyncio.create_task(one.run())]
-    await one.wait_held()
-    tasks.append(asyncio.create_task(two.run()))
-    for _ in range(100):
-        assert one.held
-        assert not two.held
-        await asyncio.sleep(0.02)
-
-    wire.cut()
-    gap = False
-    async with asyncio.timeout(20):
-        while not two.held:
-            assert one.held or not two.held
-            gap = gap or not one.held
-            await asyncio.sleep(0.005)
-    assert gap
-    for _ in range(50):
-        assert two.held
-        assert not one.held
-        await asyncio.sleep(0.02)
-
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    wire.close()
-    await far.aclose()
-
-
-async def test_an_orderly_end_hands_over_at_once(
-    plane: ControlPlane, real: Cluster, elect: Elect
-) -> None:
-    one, two = elect(real, "one"), elect(real, "two")
-    first = asyncio.create_task(one.run())
-    await one.wait_held()
-    second = asyncio.create_task(two.run())
-    await asyncio.sleep(0.5)
-    assert not two.held
-    first.cancel()
-    await asyncio.wait([first])
-    assert not one.held
-    began = time.monotonic()
-    await two.wait_held()
-    assert time.monotonic() - began < 2  # a retry, not the lease's four seconds
-    leases = plane.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases")
-    (lease,) = [item for item in leases["items"] if item["spec"]["holderIdentity"] == "two"]
-    assert lease["spec"]["leaseTransitions"] == 1
-    renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
-    assert abs(renewed - datetime.now(UTC)) < timedelta(seconds=10)
-    second.cancel()
-    await asyncio.wait([second])
-    await until(lambda: not two.held)

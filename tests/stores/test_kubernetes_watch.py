@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from slackwater.core.words import Reason
 from slackwater.errors import StoreError
 from slackwater.ports import SecretsChanged
+from slackwater.stores.backoff import EndlessJitter
 from slackwater.stores.cluster import Cluster
 from slackwater.stores.kubernetes import KubernetesStore
 from tests.stores.conftest import Told, running, until
@@ -91,6 +93,45 @@ async def test_a_watch_that_ends_ends_the_run(
         await store.run()
     expected = Reason.UNAUTHORIZED if isinstance(failure, kopf.LoginError) else Reason.UNAVAILABLE
     assert caught.value.reason is expected
+
+
+@pytest.mark.parametrize("namespaces", [(), ("research", "demo")])
+async def test_kopf_is_told_to_watch_and_to_do_nothing_else(
+    fake: FakeCluster,
+    cluster: Cluster,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    namespaces: tuple[str, ...],
+) -> None:
+    given: dict[str, Any] = {}
+
+    async def operator(**settings: Any) -> None:
+        await asyncio.sleep(0)
+        given.update(settings)
+
+    monkeypatch.setattr("kopf.operator", operator)
+    with pytest.raises(StoreError):
+        await KubernetesStore(cluster, clock, namespaces=namespaces).run()
+    assert given["standalone"] is True
+    assert (given["clusterwide"], given["namespaces"]) == (not namespaces, namespaces)
+    settings: kopf.OperatorSettings = given["settings"]
+    assert settings.scanning.disabled
+    assert not settings.posting.enabled
+    assert settings.process.ultimate_exiting_timeout is None
+    assert settings.watching.chunk_size == 500
+    assert settings.watching.inactivity_timeout == 70
+    assert settings.queueing.idle_timeout == 0.5
+    assert settings.networking.request_timeout == 30
+    assert settings.networking.error_backoffs.__class__ is EndlessJitter
+
+
+def test_backoffs_grow_to_their_limit_and_never_end() -> None:
+    backoffs = EndlessJitter(timedelta(seconds=1), timedelta(seconds=8))
+    for _ in range(2):  # it can be iterated over again
+        first = list(itertools.islice(backoffs, 50))
+        for delay, whole in zip(first, [1, 2, 4, *[8] * 47], strict=True):
+            assert whole / 2 <= delay <= whole
+    assert not hasattr(backoffs, "__len__")  # kopf would count the attempts
 
 
 async def test_the_first_list_is_tried_until_the_server_is_there(

@@ -276,6 +276,18 @@ async def test_running_takes_it_keeps_it_and_gives_it_back(
     assert "is held" in caplog.text
 
 
+async def test_a_reply_after_giving_back_gives_no_lease(fake: FakeCluster, make: Make) -> None:
+    one = make("one")
+    fault = fake.fault("POST", "leases", hang=asyncio.Event())
+    attempt = asyncio.create_task(one.attempt())
+    await until(lambda: fake.count("POST", "leases"))
+    await one.release()
+    assert fault.hang is not None
+    fault.hang.set()
+    assert not await attempt
+    assert not one.held
+
+
 async def test_it_is_given_back_after_a_renewal_whose_reply_was_lost(
     fake: FakeCluster, make: Make, clock: FakeClock
 ) -> None:

@@ -45,7 +45,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" .Release.Namespace (include "slackwater.fullname" .) -}}
 {{- end -}}
 
-
 {{- define "slackwater.objectRules" -}}
 - apiGroups: [slackwater.dev]
   resources: [airflowinstances, calendars, gpupools, trainingwindows]

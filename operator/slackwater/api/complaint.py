@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -93,7 +94,7 @@ def _unknown(field: str, known: Sequence[str]) -> str:
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    schema = structural(model)
+    schema = _schema(model)
     for part in loc:
         if isinstance(part, int):
             schema = schema.get("items", {})
@@ -102,6 +103,11 @@ def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
                 "additionalProperties", {}
             )
     return list(schema.get("properties", {}))
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return structural(model)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -31,7 +31,7 @@ _WHEN_RUNNING: Final = Rule(
     "whenRunning: Cancel acts with effect Deny only: remove whenRunning or set effect to Deny",
 )
 _WHEN_RUNNING_TEXT: Final = (
-    "What the begin of a Deny does to a run in flight. Finish: the run goes on. Cancel: it is "
+    "What the start of a Deny time does to a run in flight. Finish: the run goes on. Cancel: it is "
     "cancelled. Only for effect Deny."
 )
 
@@ -179,7 +179,7 @@ class InlineWindow(WireModel):
     ] = None
     start: Annotated[
         Instant | None,
-        Field(description="Begin of a single span, with zone, such as 2026-12-20T00:00:00Z."),
+        Field(description="Start of a single span, with zone, such as 2026-12-20T00:00:00Z."),
     ] = None
     end: Annotated[
         Instant | None,

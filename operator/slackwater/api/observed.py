@@ -154,7 +154,7 @@ class TrainingWindowStatus(WireModel):
         _Count | None, Field(description="How many runs are starting, queued or running.")
     ] = None
     next_window_start: Annotated[
-        Instant | None, Field(description="Begin of the window that is open or comes next.")
+        Instant | None, Field(description="Start of the window that is open or comes next.")
     ] = None
     next_window_end: Annotated[Instant | None, Field(description="End of that window.")] = None
     last_schedule_time: Annotated[

@@ -219,7 +219,7 @@ class TrainingWindowSpec(WireModel):
         Field(
             ge=1,
             le=31 * DAY,
-            description="How long after the begin of its window a run may still start. Left out: "
+            description="How long after its window begins a run may still start. Left out: "
             "until the window ends.",
         ),
     ] = None

@@ -18,11 +18,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from types import FrameType
 from typing import Any, BinaryIO
 
 from slackwater.calendars import ical_zones
+from slackwater.calendars.expand_request import Request
 from slackwater.calendars.ical_fields import Fields, fields
 from slackwater.calendars.ical_series import Horizon, Instance, SkippedError, UnknownZoneError
 from slackwater.calendars.ical_series import expand as expand_series
@@ -42,37 +43,8 @@ MAX_ANSWER = 32 * 1024 * 1024
 _DAY = timedelta(days=2)  # zones are at most 14 h from UTC; one day more costs nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to expand.
-
-    Attributes:
-        sizes: bytes of each document that follows.
-        start: of the horizon, ISO 8601.
-        end: of the horizon.
-        zone: for floating and all-day events; goes before the document's own.
-        fallback_zone: used where neither `zone` nor the document gives one.
-        privacy: a `Privacy`.
-        owners: addresses of the calendar's owner; None for a feed.
-        skip: digests of pieces that killed a child before.
-        cpu: seconds of processor time for all of it.
-        series_cpu: seconds of processor time for one series.
-    """
-
-    sizes: list[int]
-    start: str
-    end: str
-    zone: str | None
-    fallback_zone: str | None
-    privacy: str
-    owners: list[str] | None
-    skip: list[str]
-    cpu: float
-    series_cpu: float
-
-
-class _TooSlowError(Exception):
-    """A series has used its share of processor time."""
+class _TooSlowError(BaseException):
+    """A series has used its share of processor time; no library is to swallow it."""
 
 
 @dataclass(slots=True)
@@ -81,6 +53,7 @@ class _Found:
 
     events: list[dict[str, Any]] = field(default_factory=list)
     texts: dict[str, int] = field(default_factory=dict)
+    slow: list[str] = field(default_factory=list)
     skipped: int = 0
     unknown_zones: int = 0
     size: int = 0
@@ -160,6 +133,7 @@ class Child:
             "texts": list(found.texts),
             "events": found.events,
             "skipped": found.skipped,
+            "slow": found.slow,
             "unknownZones": found.unknown_zones,
         }
 
@@ -175,7 +149,13 @@ class Child:
         )
         components = 0
         for raw in documents:
-            document = reader.read(raw)
+            try:
+                document = reader.read(raw)
+            except MalformedError:
+                if not request.tolerant:
+                    raise
+                found.skipped += 1
+                continue
             components += document.components
             if components > MAX_COMPONENTS:
                 raise LimitError
@@ -184,14 +164,23 @@ class Child:
                 continue
             skip = frozenset(request.skip)
             self._use_zones(document, skip)
-            horizon = Horizon(start, end, _zone(request, document))
+            zone, known = _zone(request, document)
+            found.unknown_zones += not known
+            horizon = Horizon(start, end, zone)
             for series in near:
                 digest = series.digest
                 if digest in skip:
                     found.skipped += 1
                     continue
                 self._say({"at": digest})
-                self._series(series, horizon, request.series_cpu, privacy, owners, found)
+                before = len(found.events)
+                try:
+                    with _at_most(request.series_cpu):
+                        _add(found, series, horizon, privacy, owners)
+                except _TooSlowError:
+                    del found.events[before:]  # all of a series or nothing
+                    found.skipped += 1
+                    found.slow.append(digest)
 
     def _use_zones(self, document: Document, skip: frozenset[str]) -> None:
         digest = document.zones_digest
@@ -201,38 +190,40 @@ class Child:
             self._say({"at": digest})
         ical_zones.use(document)
 
-    def _series(
-        self,
-        series: Series,
-        horizon: Horizon,
-        cpu: float,
-        privacy: Privacy,
-        owners: frozenset[str] | None,
-        found: _Found,
-    ) -> None:
-        try:
-            with _at_most(cpu):
-                instances = expand_series(series, horizon)
-                components = {id(i.component): i.component for i in instances}
-                said = {key: fields(c, privacy, owners) for key, c in components.items()}
-        except UnknownZoneError:
-            found.unknown_zones += 1
-        except (SkippedError, _TooSlowError, MemoryError):
-            found.skipped += 1
-        except Exception:  # noqa: BLE001 - whatever the libraries raise, the other series stand
-            found.skipped += 1
-        else:
-            for instance in instances:
-                read = said[id(instance.component)]
-                if read is not None:
-                    found.add(series.uid, instance, read)
+
+def _add(
+    found: _Found,
+    series: Series,
+    horizon: Horizon,
+    privacy: Privacy,
+    owners: frozenset[str] | None,
+) -> None:
+    """Put the events of one series into the answer, or count it where that cannot be."""
+    try:
+        instances = expand_series(series, horizon)
+        components = {id(instance.component): instance.component for instance in instances}
+        said = {key: fields(one, privacy, owners) for key, one in components.items()}
+    except UnknownZoneError:
+        found.unknown_zones += 1
+    except (SkippedError, MemoryError):
+        found.skipped += 1
+    except Exception:  # noqa: BLE001 - whatever the libraries raise, the other series stand
+        found.skipped += 1
+    else:
+        for instance in instances:
+            read = said[id(instance.component)]
+            if read is not None:
+                found.add(series.uid, instance, read)
 
 
-def _zone(request: Request, document: Document) -> Any:
-    for name in (request.zone, document.zone, request.fallback_zone):
-        if name and (zone := ical_zones.named(name)) is not None:
-            return zone
-    return None
+def _zone(request: Request, document: Document) -> tuple[tzinfo | None, bool]:
+    """The zone of floating and all-day events, and whether the name it was given is known."""
+    name = request.zone or document.zone
+    if name:
+        zone = ical_zones.named(name)
+        return zone, zone is not None
+    # A collection's zone may be a custom one, which is then as good as none.
+    return ical_zones.named(request.fallback_zone) if request.fallback_zone else None, True
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -242,7 +233,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 @contextmanager
 def _at_most(cpu: float) -> Iterator[None]:
     """Raise _TooSlowError inside once this much processor time of ours is used."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, cpu)
+    # Again and again: what is raised inside a destructor is lost.
+    signal.setitimer(signal.ITIMER_VIRTUAL, cpu, 0.2)
     try:
         yield
     finally:
@@ -254,7 +246,10 @@ def _limit_cpu(seconds: float) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = usage.ru_utime + usage.ru_stime
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, hard))
+    soft = int(used + seconds) + 1
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def main() -> None:

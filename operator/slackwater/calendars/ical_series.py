@@ -12,6 +12,7 @@ Runs in the expander's child only. Where the standard and practice differ:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -121,6 +122,8 @@ def expand(series: Series, horizon: Horizon) -> list[Instance]:
     masters = [c for c in components if "RECURRENCE-ID" not in c]
     for component in components:
         _check(component, horizon)
+    for component in masters:
+        advance(component, horizon)
     master = max(masters, key=lambda c: int(c.get("SEQUENCE", 0)), default=None)
     repeats = len(masters) < len(components) or any("RRULE" in c or "RDATE" in c for c in masters)
     found = []
@@ -215,6 +218,36 @@ def _never(rule: icalendar.vRecur) -> bool:
     return bool(days) and not any(
         1 <= abs(day) <= _LONGEST_MONTHS.get(month, 31) for day in days for month in months
     )
+
+
+def advance(component: icalendar.Event, horizon: Horizon) -> None:
+    """Let an old series begin shortly before the horizon, so that it is not counted up from 1990.
+
+    Whole periods are skipped, by the wall clock, so every instance inside stays as it is. The new
+    first start may be none of the rule's; it lies before anything that is looked at. Few steps
+    lead through months and years, and a COUNT must be counted.
+    """
+    rules = _all(component, "RRULE")
+    if len(rules) != 1 or "COUNT" in rules[0]:
+        return
+    interval = int(rules[0].get("INTERVAL", [1])[0])
+    period = {
+        "HOURLY": timedelta(days=math.lcm(interval, 24) // 24),
+        "DAILY": timedelta(days=interval),
+        "WEEKLY": timedelta(days=7 * interval),
+    }.get(str(rules[0]["FREQ"][0]).upper())
+    if period is None:
+        return
+    start = component["DTSTART"].dt
+    end = component["DTEND"].dt if "DTEND" in component else start
+    length = max(_naive(end) - _naive(start), timedelta())
+    if "DURATION" in component:
+        length = max(length, component["DURATION"].dt)
+    skipped = (_naive(horizon.start) - 3 * _MARGIN - length - _naive(start)) // period - 1
+    if skipped > 0:
+        component["DTSTART"].dt = start + skipped * period
+        if "DTEND" in component:
+            component["DTEND"].dt = end + skipped * period
 
 
 # --- one instance ------------------------------------------------------------------------------

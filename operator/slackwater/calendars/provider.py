@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from slackwater.calendars.expand import Expander
+from slackwater.calendars.expand import Expander, Expansion, Source
+from slackwater.core.event import Snapshot, Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import CalendarError, SecretError
+from slackwater.errors import CalendarError, ConfigError, SecretError
 from slackwater.net import NetError, NetPolicy, Reply, retry_after
-from slackwater.ports import CalendarSource, Clock, FetchState, SecretReader
+from slackwater.ports import CalendarSource, Clock, Fetched, FetchState, SecretReader
 from slackwater.wire import SecretKeyRef, WireModel
 
 TIMES: Final = frozenset({"span", "wall", "all_day", "busy", "own"})
@@ -83,6 +84,22 @@ class Opening:
             return value.strip("\r\n")
         raise CalendarError(reason, retry_after=wait, **gaps)
 
+    def policy_for(self, url: str) -> NetPolicy:
+        """Where a request to this URL may go: without TLS no further than `NetPolicy.plain`.
+
+        Raises:
+            ConfigError: without TLS nothing may be reached at all.
+        """
+        if not url.lower().startswith("http://"):
+            return self.policy
+        if not (self.policy.loopback or self.policy.networks):
+            raise ConfigError(
+                Reason.INVALID_SPEC,
+                detail=f"{self.what}: its address must begin with https://, since titles and "
+                "passwords would be readable on the way",
+            )
+        return self.policy.plain()
+
     def digest(self, *parts: str) -> str:
         """`FetchState.config_hash`: differs when anything that shapes a snapshot does."""
         text = "\0".join(
@@ -96,6 +113,14 @@ class Opening:
             )
         )
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    async def expand(self, documents: Sequence[bytes], horizon: Span, source: Source) -> Expansion:
+        """The events of iCalendar documents. Raises CalendarError."""
+        try:
+            return await self.expander.expand(documents, horizon, source)
+        except CalendarError as error:
+            reason = error.reason
+        raise self.failed(reason)
 
     def failed(self, reason: Reason, wait: timedelta | None = None) -> CalendarError:
         """The error that says this calendar could not be read."""
@@ -159,6 +184,26 @@ def usable(state: FetchState | None, config_hash: str, horizon: Span) -> Mapping
     if state is None or state.schema_version != 1 or state.config_hash != config_hash:
         return {}
     return state.cursor if state.cursor.get("horizon") == horizon_text(horizon) else {}
+
+
+def fetched(
+    config_hash: str,
+    horizon: Span,
+    cursor: Mapping[str, str],
+    expansion: Expansion,
+    now: datetime,
+    *warnings: Warned,
+) -> Fetched:
+    """A complete snapshot and the state to ask with the next time."""
+    return Fetched(
+        Snapshot(
+            horizon=horizon,
+            events=expansion.events,
+            fetched_at=now,
+            warnings=(*expansion.warnings, *warnings),
+        ),
+        FetchState(config_hash, {**cursor, "horizon": horizon_text(horizon)}),
+    )
 
 
 def horizon_text(horizon: Span) -> str:

@@ -172,13 +172,14 @@ class Expression:
         return "it cannot be evaluated"
 
     def _work(self, given: Mapping[str, Any]) -> int:
-        # An upper bound on the bytes that evaluation can build. A comprehension runs over at most
-        # `fan` copies of the largest list there can be, and its body may name what it runs over
-        # at most `fan` times; chained or nested, both multiply.
-        nodes, size = _weigh(given)
+        # An upper bound on the bytes that evaluation can build. A comprehension runs over one
+        # list, put together from at most `fan` of the longest there is; nested or chained, the
+        # turns multiply. Each turn can name what it sees `fan` times, and a sum copies what it
+        # has so far at every step, hence `fan` twice.
+        longest, size = _weigh(given)
         fan = self._facts.fan
-        turns = int(((nodes + 1) * fan * fan) ** self._facts.macros)
-        # A sum copies what it has so far at every step, hence the second `fan`.
+        turns = int(((longest + 1) * fan) ** self._facts.macros)
+        size += 4 * self._facts.literals
         return turns * (fan * fan * size + self._facts.patterns * 65536)
 
 
@@ -269,16 +270,17 @@ def _select(value: Any, fields: frozenset[str] | None) -> Any:
 
 
 def _weigh(value: Any) -> tuple[int, int]:
-    """Number of values inside `value`, and roughly the bytes they take."""
+    """Length of the longest collection inside `value`, and roughly the bytes it takes."""
     if isinstance(value, str):
-        return 1, 16 + 4 * len(value)
+        return 0, 16 + 4 * len(value)
     if isinstance(value, Mapping):
         parts = [_weigh(item) for pair in value.items() for item in pair]
     elif isinstance(value, list | tuple):
         parts = [_weigh(item) for item in value]
     else:
-        return 1, 16
-    return 1 + sum(nodes for nodes, _ in parts), 32 + sum(size for _, size in parts)
+        return 0, 16
+    longest = max((length for length, _ in parts), default=0)
+    return max(longest, len(value)), 32 + sum(size for _, size in parts)
 
 
 def _measure(value: Any, room: int, depth: int) -> int:

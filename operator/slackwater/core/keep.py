@@ -63,7 +63,7 @@ def gather(
         heard = follow(line, known, identity, gpus)
         occurrence = occurrences.get(line.id)
         if occurrence is not None:
-            heard = _placed(heard, occurrence, now)
+            heard = _placed(heard, occurrence, spec, now)
         elif seen.layout is not None:
             heard = _missing(heard, spec, seen.calendars, now)
         kept[heard.id] = heard
@@ -176,7 +176,7 @@ def _window(occurrence: Occurrence) -> Span:
 _COMES_BACK: Final = frozenset({State.MISSED, State.CANCELLED})
 
 
-def _placed(line: Line, occurrence: Occurrence, now: datetime) -> Line:
+def _placed(line: Line, occurrence: Occurrence, spec: TrainingWindow, now: datetime) -> Line:
     """The line at the occurrence's present place; one that missed its time may get another."""
     line = replace(
         line,
@@ -186,20 +186,15 @@ def _placed(line: Line, occurrence: Occurrence, now: datetime) -> Line:
         original_start=occurrence.original_start,
         absent=0,
     )
+    deadline = start_deadline(spec, occurrence)
     again = (
         line.state in _COMES_BACK
         and line.trigger_time is None
         and line.reason is not Reason.RUN_ID_CONFLICT
-        and any(piece.end > now for piece in occurrence.pieces)
-        and line.reason is not Reason.DEADLINE_EXCEEDED
+        and deadline is not None
+        and now < deadline
     )
-    moved_on = (
-        line.state is State.MISSED
-        and line.reason is Reason.DEADLINE_EXCEEDED
-        and bool(occurrence.pieces)
-        and occurrence.pieces[0].start > now
-    )
-    if again or moved_on:
+    if again:
         return replace(line, state=State.PLANNED, reason=Reason.AHEAD, since=now, end_time=None)
     return line
 

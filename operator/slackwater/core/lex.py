@@ -48,6 +48,7 @@ class Facts:
         macros: number of comprehensions.
         fan: how many values one list, or one sum, of the text can put together.
         patterns: number of `matches`.
+        literals: characters of its strings.
     """
 
     reads: dict[str, frozenset[str] | None]
@@ -55,6 +56,7 @@ class Facts:
     macros: int
     fan: int
     patterns: int
+    literals: int
 
     @property
     def is_heavy(self) -> bool:
@@ -108,6 +110,7 @@ def examine(text: str, names: frozenset[str]) -> Facts:
         macros=macros,
         fan=1 + joints - macros,  # each comprehension has one comma of its own
         patterns=len(patterns),
+        literals=sum(len(token.text) for token in tokens if token.kind == "string"),
     )
 
 

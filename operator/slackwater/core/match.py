@@ -23,6 +23,9 @@ from slackwater.core.spec import Effect, Match
 MATCH_VARIABLES: Final = frozenset({"event"})
 """What the expression of a match may look at."""
 
+MAX_TITLE: Final = 200
+"""Characters of a title in which near misses are looked for."""
+
 _DENY_BUSY: Final = (Busy.BUSY, Busy.OUT_OF_OFFICE)
 
 
@@ -161,7 +164,7 @@ def near(match: Match, event: Event) -> bool:
     core = _letters(plain)
     if len(core) < 3:
         return False
-    title = _fold(event.summary)
+    title = _fold(event.summary[:MAX_TITLE])
     if pattern.startswith(plain):
         return _begins_nearly(_letters(title), core)
     return any(

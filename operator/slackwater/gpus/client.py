@@ -27,6 +27,11 @@ RESERVED: Final = frozenset({"query", "time", "start", "end", "step", "timeout"}
 POINTS_LIMIT: Final = 11_000
 """Points per series that a range query may ask for; Prometheus refuses more."""
 
+_AS_OURS: Final = {
+    Reason.MALFORMED: Reason.NOT_PROMETHEUS,  # cannot be decompressed: no answer of the API
+    Reason.BAD_REQUEST: Reason.UNREACHABLE,  # an address without a host, or that fails TLS
+}
+
 
 class PrometheusClient:
     """One Prometheus, as one pool may use it.
@@ -63,8 +68,7 @@ class PrometheusClient:
         Raises:
             PoolError: NOT_A_NUMBER, BAD_RESULT_TYPE, PARTIAL_RESPONSE, BAD_QUERY, TIMEOUT,
                 THROTTLED, UNAUTHORIZED, FORBIDDEN, REDIRECTED, NOT_PROMETHEUS, TOO_LARGE,
-                UNAVAILABLE, UNREACHABLE, BLOCKED_TARGET, BAD_REQUEST (no address), or a
-                secret's reason.
+                UNAVAILABLE, UNREACHABLE, BLOCKED_TARGET, or a secret's reason.
         """
         who = what or self._what
         reply = await self._ask("query", {"query": expression}, who)
@@ -114,9 +118,7 @@ class PrometheusClient:
                 limit_bytes=BODY_LIMIT,
             )
         except NetError as error:
-            # What cannot be decompressed is no answer of the API.
-            malformed = error.reason is Reason.MALFORMED
-            reason = Reason.NOT_PROMETHEUS if malformed else error.reason
+            reason = _AS_OURS.get(error.reason, error.reason)
             raise PoolError(reason, retry_after=error.retry_after, what=what) from None
 
     def _url(self, call: str, text: str) -> str:

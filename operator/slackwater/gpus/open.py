@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from slackwater.api.gpu_pool import GPUPoolSpec
 from slackwater.api.pool_source import PrometheusAuth, PrometheusSource
@@ -101,9 +102,15 @@ def prometheus_config(source: PrometheusSource) -> PrometheusConfig:
     """Where the pool's numbers are.
 
     Raises:
-        ConfigError: INVALID_SPEC for a parameter or header that is ours to set, or a CA bundle
-            that cannot be read.
+        ConfigError: INVALID_SPEC for an address without a host, a parameter or header that is
+            ours to set, or a CA bundle that cannot be read.
     """
+    try:
+        usable = urlsplit(source.server_address).hostname
+    except ValueError:
+        usable = None
+    if not usable:
+        raise _invalid("serverAddress", "is no address of a server")
     for name in sorted(RESERVED & source.query_parameters.keys()):
         raise _invalid("queryParameters", f"{name} is set by Slackwater")
     for header in source.headers:

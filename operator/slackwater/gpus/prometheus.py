@@ -117,7 +117,7 @@ class PrometheusPool:
         if seconds <= 0 or not seen:
             return ()
         server_now, gpus = seen[0].time, max(1.0, seen[0].value)
-        most = POINTS_LIMIT if own is not None else min(POINTS_LIMIT, WORK_LIMIT / gpus)
+        most = POINTS_LIMIT if own is not None else min(POINTS_LIMIT, max(10, WORK_LIMIT / gpus))
         step = max(STEP, math.ceil(seconds / (most - 1)))
         what = None if own is None else describe(self._pool.ref, "utilization")
         series = await self._client.query_range(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -176,7 +177,7 @@ class AirflowFollower:
                 raise
             wanted.discard(dag_id)
             before, self._facts[dag_id] = self._facts.get(dag_id), facts
-            if before is None or before.problem is not facts.problem or before != facts:
+            if before is None or replace(before, checked_at=facts.checked_at) != facts:
                 self._changed()
         if self._list_is_due():
             await self._list(airflow)
@@ -189,8 +190,8 @@ class AirflowFollower:
 
     @property
     def busy(self) -> bool:
-        """A run that is followed is not over."""
-        return any(not _over(self.runs.get(run_id)) for run_id in self.dags)
+        """Something is still to be heard of a run that is followed."""
+        return any(_is_open(self.runs.get(run_id)) for run_id in self.dags)
 
     async def _list(self, airflow: Airflow) -> None:
         asked_at = self._clock.now()
@@ -199,7 +200,7 @@ class AirflowFollower:
         for run in active.values():
             self._heard(run, asked_at)
         for run_id, dag_id in list(self.dags.items()):
-            if run_id not in active and not _over(self.runs.get(run_id)):
+            if run_id not in active and _is_open(self.runs.get(run_id)):
                 await self.look_up(run_id, dag_id)
         if first:
             self._changed()
@@ -221,8 +222,15 @@ class AirflowFollower:
             self._changed()
 
 
-def _over(known: Known | None) -> bool:
-    return isinstance(known, Seen) and known.run.state.is_over
+def _is_open(known: Known | None) -> bool:
+    """Nothing heard yet, in doubt, or in flight; a run known to be absent comes with the list."""
+    match known:
+        case Seen(run=run):
+            return not run.state.is_over
+        case Absent() | Denied():
+            return False
+        case _:
+            return True
 
 
 def _same(before: Known | None, after: Known) -> bool:

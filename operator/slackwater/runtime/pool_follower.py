@@ -35,7 +35,8 @@ class PoolFollower:
     Args:
         ref: the GPUPool.
         clock: the present.
-        changed: called after each sample and each fault.
+        changed: called after the first sample and when a fault comes or goes; those with an
+            open window (`watchers`) look after each sample.
     """
 
     def __init__(self, ref: Ref, clock: Clock, changed: Callable[[], None]) -> None:
@@ -80,28 +81,26 @@ class PoolFollower:
             sample = await source.sample()
         except SlackwaterError as error:
             if source is self.source:
-                self.fault = error.reason
-                self._schedule()
-                self._book.dirty = True
-                self._changed()
+                self._settle(error.reason)
             return
-        if source is not self.source:
-            return
-        self.fault = None
-        self._take(sample)
-        self._schedule()
+        if source is self.source:
+            self._take(sample)
+            self._settle(None)
+
+    def _settle(self, fault: Reason | None) -> None:
+        first = self.next_at is None
+        before, self.fault = self.fault, fault
+        live = bool(self.watchers) or bool(self._book.asks)
+        wait = self.interval if live else max(self.interval, IDLE_INTERVAL)
+        self.next_at = self._clock.now() + wait
         self._book.dirty = True
-        self._changed()
+        if first or before is not fault:
+            self._changed()
 
     async def _backfill(self, source: PoolSource, now: datetime) -> None:
         """What happened before we looked, so that a hold begun then counts."""
         self.history = deque(await source.utilization_since(now - HISTORY))
         self._backfilled = True
-
-    def _schedule(self) -> None:
-        live = bool(self.watchers) or bool(self._book.asks)
-        wait = self.interval if live else max(self.interval, IDLE_INTERVAL)
-        self.next_at = self._clock.now() + wait
 
     def watch(self, user: Ref, *, watching: bool) -> bool:
         """A TrainingWindow's window opens or shuts; True when sampling should begin at once."""

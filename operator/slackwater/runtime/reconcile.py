@@ -83,7 +83,8 @@ class Reconciler:
         if not decision.pending or any(not isinstance(a, Refresh) for a in decision.actions):
             later = await self._settle(record, decision.status)
         # Set before acting: an action may take long or fail, and the timer must stand anyway.
-        wake = [at for at in (decision.wake_at, later, self._before_window(seen, now)) if at]
+        check = now + FACTS_AHEAD if self._is_near(decision.status, now) else None
+        wake = [at for at in (decision.wake_at, later, check) if at]
         self._alarm.set(key, min(wake, default=None))
         await self._act(key, record, spec, decision)
 
@@ -103,26 +104,19 @@ class Reconciler:
         if follower is None or seen.airflow.refused is not None:
             return
         now, facts = self._clock.now(), seen.airflow.facts
-        near = any(
+        open_now = any(line.state is State.WAITING for line in status.lines)
+        ahead = self._is_near(status, now) and (
+            facts is None or now - facts.checked_at >= FACTS_AHEAD
+        )
+        if (facts is None or ahead or open_now) and follower.want_facts(spec.dag.dag_id):
+            self._refresh(Key(Kind.AIRFLOW_INSTANCE, follower.ref), None)
+
+    @staticmethod
+    def _is_near(status: Status, now: datetime) -> bool:
+        return any(
             line.window is not None and line.window.start <= now + AHEAD and not line.state.is_final
             for line in status.lines
         )
-        open_now = any(line.state is State.WAITING for line in status.lines)
-        due = facts is None or (near and now - facts.checked_at >= FACTS_AHEAD) or open_now
-        if due and follower.want_facts(spec.dag.dag_id):
-            self._refresh(Key(Kind.AIRFLOW_INSTANCE, follower.ref), None)
-
-    def _before_window(self, seen: Seen, now: datetime) -> datetime | None:
-        """When the DAG is to be checked again because a window is near."""
-        facts = seen.airflow.facts
-        if facts is None or seen.layout is None:
-            return None
-        for occurrence in seen.layout.occurrences:  # sorted by start
-            if occurrence.interval.start > now + AHEAD:
-                return None
-            if occurrence.interval.end > now:
-                return max(facts.checked_at + FACTS_AHEAD, now + LOOK_AGAIN)
-        return None
 
     # --- the pool's book
 

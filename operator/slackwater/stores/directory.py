@@ -214,14 +214,20 @@ class DirectoryStore:
     # --- writing
 
     async def write_status(self, key: Key, status: Mapping[str, Any], resource_version: str) -> str:
-        """Replace the status wholly; on the disk when it returns.
+        """Replace the status wholly; on the disk when it returns, and not told as a change.
 
         Raises:
             Conflict: the object is not at `resource_version` any more.
             Gone: it does not exist.
             StoreError: the database does not take it.
         """
-        return await self._whole(self._write_status(key, status, resource_version))
+        writing = self._begun(self._write_status(key, status, resource_version))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # The writer did not hear of its new version, so it is told like anybody's.
+            writing.add_done_callback(lambda _: self._announce_current(key))
+            raise
 
     async def remove_annotation(self, key: Key, name: str, resource_version: str) -> None:
         """Take an annotation off: one set by a command, or the manifest's, until that changes.
@@ -278,7 +284,7 @@ class DirectoryStore:
                 raise
             old = self._objects.get(key)
             if old is not None and old.resource_version != new:
-                self._hold(replace(old, status=dict(status), resource_version=new))
+                self._objects[key] = replace(old, status=dict(status), resource_version=new)
             return new
 
     async def _remove_annotation(self, key: Key, name: str, version: str) -> None:
@@ -324,7 +330,11 @@ class DirectoryStore:
 
     def _hold(self, stored: Stored) -> None:
         self._objects[stored.key] = stored
-        self._announce((stored.key, stored.uid), Changed(stored))
+        self._announce_current(stored.key)
+
+    def _announce_current(self, key: Key) -> None:
+        if (stored := self._objects.get(key)) is not None:
+            self._announce((key, stored.uid), Changed(stored))
 
     def _announce(self, about: object, change: Change) -> None:
         """Queue a change; of several about the same, only the last is told."""
@@ -340,10 +350,13 @@ class DirectoryStore:
         return await asyncio.get_running_loop().run_in_executor(self._sql, call, records)
 
     async def _whole(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        return await asyncio.shield(self._begun(work))
+
+    def _begun(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         task = asyncio.ensure_future(work)
         self._unfinished.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._unfinished.discard(task)

@@ -26,8 +26,6 @@ from slackwater.stores.backoff import EndlessJitter
 from slackwater.stores.cluster import Access, Cluster
 from slackwater.stores.objects import GROUP, PLURALS, VERSION, is_leaving, parse
 
-_log = logging.getLogger(__name__)
-
 _WHAT: Final = "the watch of the Kubernetes API"
 _STOP_GRACE: Final = timedelta(seconds=15)
 
@@ -180,10 +178,14 @@ def _connection(access: Access) -> kopf.ConnectionInfo:
 
 
 def _quieten() -> None:
-    """Keep kopf from saying for every object that storing it succeeded."""
-    logger = logging.getLogger("kopf.objects")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.WARNING)
+    """Drop what kopf says for every object, and that signals are not its own; keep errors."""
+    for name, level in (
+        ("kopf.objects", logging.WARNING),
+        ("kopf._core.reactor.running", logging.ERROR),
+    ):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
 
 
 class _NullDiffBase(kopf.DiffBaseStorage):

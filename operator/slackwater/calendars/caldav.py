@@ -1,0 +1,173 @@
+"""A calendar on a CalDAV server (RFC 4791): Nextcloud, Radicale, iCloud, Fastmail and others.
+
+A snapshot is always complete. Sync token (RFC 6578), ctag and ETags only tell whether a new one is
+needed and which objects to fetch for it: servers lose tokens, repeat or forget deletions, and none
+of that can make an event appear or vanish here. Series are expanded by us, since servers differ.
+
+The protocol is spoken directly (see `dav`) through the guarded client of `slackwater.net`, with
+its deadline, size limit and address checks; objects are read only in the expander's child.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+import aiohttp
+from pydantic import Field
+
+from slackwater.calendars import dav
+from slackwater.calendars.caldav_collection import Collection, Marks, Probe, Stored
+from slackwater.calendars.expand import Source
+from slackwater.calendars.provider import (
+    ICALENDAR_FIELDS,
+    CalendarUrl,
+    Opening,
+    Provider,
+    fetched,
+    horizon_text,
+    usable,
+)
+from slackwater.core.span import Span
+from slackwater.core.spec import Privacy
+from slackwater.net import open_session
+from slackwater.ports import Fetched, FetchState
+from slackwater.wire import SecretKeyRef, WireModel
+
+_MARGIN: Final = timedelta(days=1)  # floating times lie within a day of the same times in UTC
+
+
+class CaldavConfig(WireModel):
+    """A calendar on a CalDAV server, read with a user name and a password."""
+
+    url: Annotated[
+        CalendarUrl,
+        Field(description="Address of the calendar itself, not of the server or the user; https."),
+    ]
+    username_secret_ref: Annotated[
+        SecretKeyRef, Field(description="Key of a Secret with the user name.")
+    ]
+    password_secret_ref: Annotated[
+        SecretKeyRef,
+        Field(description="Key of a Secret with the password, best one made for this purpose."),
+    ]
+
+
+class CaldavSource:
+    """Reads one calendar.
+
+    Requests of one source go one after the other. With an unchanged calendar there is one, small
+    one a look; after a change three or four, and only changed objects travel.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        assert isinstance(opening.config, CaldavConfig)
+        self._opening, self._config = opening, opening.config
+        self._policy = opening.policy_for(self._config.url)
+        self._session: aiohttp.ClientSession | None = None
+        self._authorization: str | None = None
+        self._config_hash = opening.digest()
+        self._data = dav.BUSY_TIMES if opening.privacy is Privacy.FREE_BUSY else dav.WHOLE
+        self._can_sync = True
+        # What the last snapshot was made of, by href, so that only changed objects are fetched.
+        self._stored: Mapping[str, Stored] = {}
+        self._stored_for: Span | None = None
+
+    async def fetch(self, horizon: Span, state: FetchState | None, now: datetime) -> Fetched:
+        """See `CalendarSource.fetch`."""
+        collection = await self._open(now)
+        cursor = usable(state, self._config_hash, horizon)
+        probe, token = await self._probe(collection, cursor)
+        if probe is Probe.SAME:
+            return Fetched(None, self._state(horizon, Marks(token=token, ctag=cursor.get("ctag"))))
+        # Read before the objects are: what changes meanwhile is seen at the next look.
+        marks = await collection.marks()
+        if probe is Probe.UNSUPPORTED and cursor.get("ctag", "") == marks.ctag:
+            return Fetched(None, self._state(horizon, marks))
+        stored = None
+        if probe is not Probe.LOST and self._stored_for == horizon:
+            stored = await self._renewed(collection, horizon)
+            if stored is not None and stored == self._stored and cursor:
+                return Fetched(None, self._state(horizon, marks))
+        if stored is None:
+            stored = await collection.objects(_within(horizon), self._data)
+        owners = await collection.addresses(marks.owner) if marks.owner else frozenset()
+        source = Source(
+            calendar_id=f"caldav:{self._config.url.rstrip('/')}",
+            privacy=self._opening.privacy,
+            zone=self._opening.zone,
+            fallback_zone=marks.zone,
+            owners=owners,
+            tolerant=True,
+        )
+        documents = [one.data for one in stored.values()]
+        expansion = await self._opening.expand(documents, horizon, source)
+        self._stored, self._stored_for = stored, horizon
+        return fetched(self._config_hash, horizon, self._cursor(marks), expansion, now)
+
+    async def aclose(self) -> None:
+        """Let connections go."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _open(self, now: datetime) -> Collection:
+        if self._authorization is None:
+            user = await self._opening.secret(self._config.username_secret_ref)
+            password = await self._opening.secret(self._config.password_secret_ref)
+            pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+            self._authorization = f"Basic {pair}"
+        if self._session is None:
+            self._session = open_session(self._policy)
+        return Collection(self._opening, self._config.url, self._session, self._authorization, now)
+
+    async def _probe(
+        self, collection: Collection, cursor: Mapping[str, str]
+    ) -> tuple[Probe, str | None]:
+        """What became of the calendar; without a token that is for its ctag and ETags to say."""
+        if not cursor:
+            return Probe.LOST, None
+        if self._can_sync and "token" in cursor:
+            probe, token = await collection.changed_since(cursor["token"])
+            self._can_sync = probe is not Probe.UNSUPPORTED
+            return probe, token
+        return Probe.UNSUPPORTED, None
+
+    async def _renewed(self, collection: Collection, horizon: Span) -> dict[str, Stored] | None:
+        """The objects of now, of which only those are fetched whose ETag differs.
+
+        None where the server cannot do that.
+        """
+        etags = await collection.etags(_within(horizon))
+        if any(etag is None for etag in etags.values()):
+            return None
+        same = {
+            href: self._stored[href]
+            for href, etag in etags.items()
+            if href in self._stored and self._stored[href].etag == etag
+        }
+        wanted = [href for href in etags if href not in same]
+        new = await collection.named(wanted, self._data) if wanted else {}
+        return None if new is None else same | new
+
+    def _state(self, horizon: Span, marks: Marks) -> FetchState:
+        cursor = {**self._cursor(marks), "horizon": horizon_text(horizon)}
+        return FetchState(self._config_hash, cursor)
+
+    def _cursor(self, marks: Marks) -> dict[str, str]:
+        probes = {"token": marks.token if self._can_sync else None, "ctag": marks.ctag}
+        return {name: value for name, value in probes.items() if value is not None}
+
+
+def _within(horizon: Span) -> Span:
+    return Span(horizon.start - _MARGIN, horizon.end + _MARGIN)
+
+
+PROVIDER: Final = Provider(
+    name="caldav",
+    config=CaldavConfig,
+    fields=ICALENDAR_FIELDS,
+    default_refresh=timedelta(minutes=1),
+    open=CaldavSource,
+)
