@@ -54,6 +54,7 @@ class Server:
     name = "server"
     start_timeout = 60.0
     stop_grace = 10.0
+    poll = _POLL
     run_as: str | None = None
 
     def __init__(self, home: Path | None = None, port: int | None = None) -> None:
@@ -133,7 +134,7 @@ class Server:
                 raise ServerFailed(
                     f"{self.name} was not ready in {self.start_timeout:g} s:\n{self.tail()}"
                 )
-            time.sleep(_POLL)
+            time.sleep(self.poll)
 
     @property
     def pid(self) -> int | None:

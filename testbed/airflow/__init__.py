@@ -61,7 +61,8 @@ class Airflow(Server):
     """
 
     name = "airflow"
-    start_timeout = 180.0
+    start_timeout = 240.0
+    poll = 0.25  # its start is all computing, which a probe delays
     stop_grace = 5.0  # with a task running it would wait for that task
 
     def __init__(

@@ -280,10 +280,12 @@ async def test_a_lack_of_rights_is_told_and_not_asked_about_for_a_while(
         assert type(error.value) is AirflowError
         assert error.value.reason is Reason.FORBIDDEN
         assert error.value.retry_after is not None
+        clock.advance(seconds=4)
+    assert error.value.retry_after.total_seconds() == 14
     assert calls(fake, "POST", "/dagRuns") == [403]
     assert logins(fake) == [201]
     assert await airflow.run("train", "r1") is None
-    clock.advance(seconds=31)
+    clock.advance(seconds=11)
     fake.users["viewer"] = ("viewer", "user")
     await airflow.trigger("train", "r1", {}, "")
 

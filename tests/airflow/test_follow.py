@@ -45,7 +45,10 @@ async def test_a_404_from_elsewhere_does_not_make_a_run_absent(
     assert error.value.reason is Reason.NOT_FOUND
 
 
-@pytest.mark.parametrize("body", ["<html>welcome</html>", [], {}, {"dag_run_id": "r2"}])
+@pytest.mark.parametrize(
+    "body",
+    ["<html>welcome</html>", [], {}, {"dag_run_id": "r1"}, {"dag_id": "train", "dag_run_id": "r2"}],
+)
 async def test_a_reply_that_is_no_run_is_malformed(
     airflow: Airflow, fake: FakeAirflow, body: Any
 ) -> None:

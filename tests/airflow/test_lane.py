@@ -163,6 +163,29 @@ async def test_a_closed_server_answers_nothing_and_its_threads_end(
     await eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("airflow")])
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_what_still_waits_when_a_server_is_closed_is_not_sent(
+    opened: Open, fake: FakeAirflow, shared: bool
+) -> None:
+    airflow = await opened()
+    other = await opened() if shared else None
+    await airflow.run("train", "r1")
+    hold = fake.faults.hold("POST", "/dagRuns")
+    first = asyncio.create_task(airflow.trigger("train", "r1", {}, ""))
+    await hold.arrived.wait()
+    second = asyncio.create_task(airflow.trigger("train", "r2", {}, ""))
+    await asyncio.sleep(0)
+    await airflow.aclose()
+    hold.release()
+    assert (await first).run_id == "r1"
+    with pytest.raises(AirflowError) as error:
+        await second
+    assert type(error.value) is AirflowError
+    assert [run.run_id for run in fake.runs] == ["r1"]
+    if other is not None:
+        await other.trigger("train", "r3", {}, "")
+
+
 async def test_closing_one_connection_leaves_the_other(opened: Open, fake: FakeAirflow) -> None:
     first, second = await opened(), await opened()
     await first.aclose()

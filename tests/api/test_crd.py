@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +24,13 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param
 
 
+@cache
+def definition(kind: Kind) -> dict[str, Any]:
+    return crd.definition(kind)
+
+
 def schema_of(kind: Kind) -> dict[str, Any]:
-    (version,) = crd.definition(kind)["spec"]["versions"]
+    (version,) = definition(kind)["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]
 
 
@@ -141,7 +147,7 @@ def test_identity_of_a_dag_cannot_be_changed() -> None:
 
 
 def test_names_in_kubectl() -> None:
-    found = {kind: crd.definition(kind)["spec"]["names"]["shortNames"] for kind in Kind}
+    found = {kind: definition(kind)["spec"]["names"]["shortNames"] for kind in Kind}
     assert found == {
         Kind.TRAINING_WINDOW: ["tw"],
         Kind.CALENDAR: ["tcal"],
@@ -151,14 +157,14 @@ def test_names_in_kubectl() -> None:
 
 
 def test_columns_of_a_training_window() -> None:
-    (version,) = crd.definition(Kind.TRAINING_WINDOW)["spec"]["versions"]
+    (version,) = definition(Kind.TRAINING_WINDOW)["spec"]["versions"]
     shown = [c["name"] for c in version["additionalPrinterColumns"] if not c.get("priority")]
     assert shown == ["Ready", "Window", "Running", "Why", "Last", "Next", "Age"]
 
 
 def test_columns_read_fields_that_exist(kind: Kind) -> None:
     known = {path for path, _ in fields(schema_of(kind))} | {".metadata.creationTimestamp"}
-    (version,) = crd.definition(kind)["spec"]["versions"]
+    (version,) = definition(kind)["spec"]["versions"]
     for column in version["additionalPrinterColumns"]:
         path, _, field = column["jsonPath"].partition('[?(@.type=="')
         if field:
@@ -169,7 +175,7 @@ def test_columns_read_fields_that_exist(kind: Kind) -> None:
 
 
 def test_a_column_of_type_date_never_shows_a_time_to_come(kind: Kind) -> None:
-    (version,) = crd.definition(kind)["spec"]["versions"]
+    (version,) = definition(kind)["spec"]["versions"]
     for column in version["additionalPrinterColumns"]:
         if column["type"] == "date":
             assert not column["jsonPath"].startswith((".status.next", ".status.blocks"))

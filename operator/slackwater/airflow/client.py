@@ -12,6 +12,7 @@ traceback can carry a body, a token or an address.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -116,6 +117,9 @@ class Client:
             host=host,
         )
         self._clock = clock
+        self._guard = threading.Lock()
+        self._running = 0
+        self._closing = False
 
     def call(self, call: Call, token: str | None, read_seconds: float) -> Answer | NoAnswer:
         """Send one request and read its reply to the end.
@@ -125,6 +129,18 @@ class Client:
             token: bearer token; None sends none.
             read_seconds: how long the server may take, all in all.
         """
+        with self._guard:
+            self._running += 1
+        try:
+            return self._call(call, token, read_seconds)
+        finally:
+            with self._guard:
+                self._running -= 1
+                last = self._closing and self._running == 0
+            if last:
+                self._pool.clear()
+
+    def _call(self, call: Call, token: str | None, read_seconds: float) -> Answer | NoAnswer:
         import urllib3.exceptions as they_raise  # noqa: PLC0415
 
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -157,8 +173,12 @@ class Client:
         return Answer(response.status, response.headers, _json(bytes(body)))
 
     def close(self) -> None:
-        """Let idle connections go; one in use closes when its call ends."""
-        self._pool.clear()
+        """Let connections go once no call uses them: a start in flight keeps its answer."""
+        with self._guard:
+            self._closing = True
+            idle = self._running == 0
+        if idle:
+            self._pool.clear()
 
 
 def login(username: str, password: str) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -126,7 +127,9 @@ class Session:
             Ambiguous: it may have happened.
             AirflowError: it has not.
         """
-        outcome = await self._ask(turn.do, call, subject, WRITE_SECONDS, signed=True)
+        outcome = await self._ask(
+            partial(self._within, turn), call, subject, WRITE_SECONDS, signed=True
+        )
         return self._judged(outcome, write_failure)
 
     def unexpected(self, answer: Answer, **gaps: Any) -> AirflowError:
@@ -162,14 +165,19 @@ class Session:
     async def _read_once(self, work: Callable[[], Outcome]) -> Outcome:
         # A turn of its own for each request: a login between two must find a free place.
         async with self._server.reading() as turn:
-            return await turn.do(work)
+            return await self._within(turn, work)
+
+    async def _within(self, turn: Turn, work: Callable[[], Outcome]) -> Outcome:
+        # Who waited for a place while the session was closed sends nothing any more.
+        return NoAnswer.NOT_SENT if self._closed else await turn.do(work)
 
     def _spare(self, subject: str) -> None:
         """Fail at once what was denied seconds ago."""
         now = self.clock.monotonic()
         self._denied = {about: until for about, until in self._denied.items() if until > now}
         if subject in self._denied:
-            raise AirflowError(Reason.FORBIDDEN, retry_after=REFUSED_FOR, what=self.what)
+            left = timedelta(seconds=self._denied[subject] - now)
+            raise AirflowError(Reason.FORBIDDEN, retry_after=left, what=self.what)
 
     async def _exchange(self, username: str, password: str) -> Answer:
         client = self._client

@@ -6,7 +6,6 @@ The models are the source of truth; the files are made, never edited.
 from __future__ import annotations
 
 import sys
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -199,7 +198,7 @@ def file_name(kind: Kind) -> str:
 def main(arguments: list[str]) -> int:
     """Write every file into the directory that is named."""
     if len(arguments) != 1:
-        sys.stderr.write(textwrap.dedent(main.__doc__ or "") + "\n")
+        sys.stderr.write("usage: python -m slackwater.api.crd DIRECTORY\n")
         return 2
     directory = Path(arguments[0])
     directory.mkdir(parents=True, exist_ok=True)

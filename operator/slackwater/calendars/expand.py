@@ -30,6 +30,7 @@ from slackwater.errors import CalendarError
 
 _MAX_POISONS: Final = 1_000
 _MAX_DEATHS: Final = 3  # of one request
+_START: Final = timedelta(seconds=60)
 _MAX_REQUESTS: Final = 500  # of one child, against what libraries keep
 
 
@@ -113,7 +114,8 @@ class Expander:
         """The events of these documents that overlap the horizon.
 
         Raises:
-            CalendarError: MALFORMED (no whole iCalendar object) or LIMIT_EXCEEDED.
+            CalendarError: MALFORMED (no whole iCalendar object), LIMIT_EXCEEDED, or UNAVAILABLE
+                (a child cannot be started).
         """
         for _ in range(_MAX_DEATHS + 1):
             try:
@@ -182,6 +184,7 @@ class _Child:
 
     @classmethod
     async def start(cls, limits: ExpanderLimits) -> _Child:
+        """A child that is ready; loading the libraries takes it most of a second."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # the working directory is not a place to import from
@@ -193,7 +196,20 @@ class _Child:
             stderr=asyncio.subprocess.DEVNULL,  # tracebacks could hold titles
             env=_environment(),
         )
-        return cls(process, limits.wall)
+        child = cls(process, limits.wall)
+        try:
+            async with asyncio.timeout(_START.total_seconds()):
+                assert process.stdout is not None
+                ready = await process.stdout.readline()
+        except BaseException as error:
+            child.kill()
+            await asyncio.shield(child.end())
+            if not isinstance(error, TimeoutError):
+                raise
+            ready = b""
+        if not ready:
+            raise _failed(Reason.UNAVAILABLE)
+        return child
 
     async def ask(self, request: Request, documents: Sequence[bytes]) -> dict[str, Any]:
         """The child's answer. Raises _DiedError when there is none."""

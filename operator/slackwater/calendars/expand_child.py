@@ -1,9 +1,9 @@
 """The expander's child: reads iCalendar text that nobody trusts, under limits of its own.
 
-`python -m slackwater.calendars.expand_child` answers requests on stdin until it is closed. A
-request is one line of JSON (see `Request`) and then the documents' bytes; the answer is a line
-`{"at": digest}` before each piece that could be poisonous, so that the parent knows which one
-killed us, and a line `{"bytes": n}` with n bytes of JSON (see `_answer`).
+`python -m slackwater.calendars.expand_child` says `{"ready": true}` and then answers requests on
+stdin until it is closed. A request is one line of JSON (see `Request`) and then the documents'
+bytes. The answer is a line `{"at": digest}` before each piece that could be poisonous, so that the
+parent knows which one killed us, and a line `{"bytes": n}` with n bytes of JSON (see `_answer`).
 
 A series that takes longer than its share is interrupted here and skipped; what cannot be
 interrupted runs into RLIMIT_CPU, RLIMIT_AS or the parent's own clock.
@@ -108,6 +108,7 @@ class Child:
 
     def serve(self) -> None:
         """Answer until the other end closes."""
+        self._say({"ready": True})
         while line := self._source.readline():
             request = Request(**json.loads(line))
             documents = [self._source.read(size) for size in request.sizes]
