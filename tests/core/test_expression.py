@@ -97,6 +97,7 @@ def test_a_conf_sees_no_text_of_an_event():
 def test_an_expression_tells_what_it_reads():
     expression = compile_expression("event.parameters.x + gpu.count", "f")
     assert expression.variables == {"event", "gpu"}
+    assert compile_expression("event.run == event.gpu.x", "f").variables == {"event"}
     assert expression.reads("event", "parameters")
     assert not expression.reads("event", "summary")
     assert not expression.reads("run", "id")

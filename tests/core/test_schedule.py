@@ -174,6 +174,17 @@ def test_a_start_in_a_fold_opens_once_at_the_first():
     ]
 
 
+def test_a_start_before_a_fold_is_not_lost_when_time_ends_inside_it():
+    until_the_second_0210 = span("2026-10-25T00:00", "2026-10-25T01:10")
+    assert opened("30 2 * * *", until_the_second_0210) == [
+        ("2026-10-25T02:30", "2026-10-25T00:30", HOUR)
+    ]
+    from_the_second_0210 = span("2026-10-25T01:10", "2026-10-25T01:20")
+    assert opened("30 2 * * *", from_the_second_0210) == [
+        ("2026-10-25T02:30", "2026-10-25T00:30", HOUR)
+    ]
+
+
 def test_a_night_lasts_eight_hours_also_when_clocks_change():
     eight = 8 * HOUR
     spring = opened("0 22 * * *", span("2026-03-28T12:00", "2026-03-29T12:00"), duration=eight)

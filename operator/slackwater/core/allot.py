@@ -72,9 +72,9 @@ def exceeds(sample: Sample, count: int, per_pod: int) -> bool:
     """True when the pool could not hold the ask even if it were empty."""
     if count > sample.capacity:
         return True
-    if sum(room.allocatable for room in sample.rooms) < sample.capacity:
+    if sample.fit_when_empty(1) < sample.capacity:
         return False  # nodes that are away now may come back with room
-    return count > sum(room.allocatable // per_pod * per_pod for room in sample.rooms)
+    return count > sample.fit_when_empty(per_pod)
 
 
 def allot(pool: Pool, asks: Iterable[Ask], now: datetime) -> dict[Ref, Verdict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from slackwater.core.spec import Identity
@@ -51,9 +52,11 @@ def run_id(identity: Identity, key: str) -> str:
 
     The hash covers all parts unshortened, so that a name which had to be cut stays unique.
     """
-    namespace, name = identity.ref.namespace, identity.ref.name
-    tail = _digest(identity.installation, namespace, name, key, size=24)
-    head = (
-        f"{run_prefix(identity.installation)}{_UNSAFE.sub('-', namespace)}.{_UNSAFE.sub('-', name)}"
-    )
+    return _run_id(identity.installation, identity.ref.namespace, identity.ref.name, key)
+
+
+@lru_cache(maxsize=65_536)
+def _run_id(installation: str, namespace: str, name: str, key: str) -> str:
+    tail = _digest(installation, namespace, name, key, size=24)
+    head = f"{run_prefix(installation)}{_UNSAFE.sub('-', namespace)}.{_UNSAFE.sub('-', name)}"
     return f"{head[: RUN_ID_LIMIT - len(tail) - 1]}.{tail}"

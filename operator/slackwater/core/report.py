@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from slackwater.core.ledger import Line, State
@@ -40,12 +41,17 @@ def sentence(reason: Reason, gaps: Mapping[str, object], time_zone: str) -> str:
 
     An instant of the gap `since` is a clock time; any other names its day.
     """
+    return _sentence(reason, tuple(gaps.items()), time_zone)
+
+
+@lru_cache(maxsize=16_384)
+def _sentence(reason: Reason, gaps: tuple[tuple[str, object], ...], time_zone: str) -> str:
     local = zone(time_zone)
     worded = {
         name: value.astimezone(local).strftime("%H:%M" if name == "since" else "%Y-%m-%d %H:%M")
         if isinstance(value, datetime)
         else value
-        for name, value in gaps.items()
+        for name, value in gaps
     }
     return say(reason, **worded)
 
@@ -65,18 +71,12 @@ def report(
 def unreadable(identity: Identity, before: Status, trouble: Trouble, now: datetime) -> Status:
     """The status of a TrainingWindow whose spec could never be read: it says why, and no more."""
     text = say(trouble.reason, **trouble.gaps)
-    ready = Condition(
-        type="Ready",
-        status=Truth.FALSE,
-        reason=trouble.reason,
-        message=text,
-        observed_generation=identity.generation,
-        last_transition_time=now.replace(microsecond=0),
-    )
+    past = before.condition("Ready")
+    ready = settled(past, "Ready", Truth.FALSE, trouble.reason, text, identity.generation, now)
     return replace(
         before,
         observed_generation=identity.generation,
-        conditions=(settled(before.conditions, ready),),
+        conditions=(ready,),
         message=text,
         next_window_start=None,
         next_window_end=None,
@@ -138,15 +138,15 @@ class _Report:
     def condition(
         self, kind: str, truth: Truth, reason: Reason, gaps: Mapping[str, object] | None = None
     ) -> Condition:
-        fresh = Condition(
-            type=kind,
-            status=truth,
-            reason=reason,
-            message=self.say(reason, gaps or {}),
-            observed_generation=self.identity.generation,
-            last_transition_time=self.now.replace(microsecond=0),
+        return settled(
+            self.before.condition(kind),
+            kind,
+            truth,
+            reason,
+            self.say(reason, gaps or {}),
+            self.identity.generation,
+            self.now,
         )
-        return settled(self.before.conditions, fresh)
 
     def failing(self, kind: str, gate: Gate) -> Condition:
         truth = Truth.UNKNOWN if gate.reason in _UNKNOWN else Truth.FALSE

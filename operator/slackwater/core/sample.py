@@ -41,7 +41,14 @@ class Sample:
     utilization: float | None = None
     coverage: float | None = None
     visible: Mapping[str, int] | None = field(default=None)
+    _empty: dict[int, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fit(self, per_pod: int) -> int:
         """GPUs that pods of `per_pod` GPUs each could take now: whole pods on whole nodes."""
         return sum(max(0, room.free) // per_pod * per_pod for room in self.rooms)
+
+    def fit_when_empty(self, per_pod: int) -> int:
+        """The same, were the usable nodes empty. Asked at every decision, so kept."""
+        if per_pod not in self._empty:
+            self._empty[per_pod] = sum(room.allocatable // per_pod * per_pod for room in self.rooms)
+        return self._empty[per_pod]

@@ -18,8 +18,8 @@ MAX_LENGTH: Final = 128
 LOOK_AHEAD: Final = timedelta(days=37)
 """The length of the time that is laid out: 48 h back and 35 d ahead (R11)."""
 
-# No zone's clocks differ by more from any other's, before or after whatever change.
-_MARGIN: Final = timedelta(hours=27)
+# Clocks have never gone back by more (Alaska in 1867).
+_LONGEST_FOLD: Final = timedelta(days=1)
 # Any instant will do to find a first date from; this one keeps `check` the same every day.
 _ORIGIN: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - wall-clock time has no zone
 
@@ -135,9 +135,10 @@ def instances(
     """
     check(expression, "schedule")
     where = zone_of(zone_name)
-    # Wall-clock times that can overlap, generously; what does not overlap is left out below.
-    earliest = (within.start - duration).astimezone(where).replace(tzinfo=None, fold=0) - _MARGIN
-    latest = within.end.astimezone(where).replace(tzinfo=None, fold=0) + _MARGIN
+    # Later wall-clock times never open earlier, so this is where overlap can begin.
+    earliest = (within.start - duration).astimezone(where).replace(tzinfo=None, fold=0)
+    # In a fold the clock at the end shows a time that has long been: look further.
+    latest = within.end.astimezone(where).replace(tzinfo=None, fold=0) + _LONGEST_FOLD
     found = 0
     before: datetime | None = None
     for wall in _starts(expression, earliest, latest):

@@ -100,16 +100,23 @@ def calendar_gate(seen: Seen, now: datetime) -> Gate | None:
 def dag_gate(spec: TrainingWindow, seen: Seen) -> Gate | None:
     """Why Airflow would not run the DAG now, as far as it can be known before the POST."""
     airflow = seen.airflow
+    facts = airflow.facts
+    if (
+        facts is not None
+        and facts.problem is None
+        and airflow.fault is None
+        and airflow.stop_policy is StopPolicy.NONE
+    ):
+        return None
     gaps: dict[str, object] = {"dag": spec.dag.dag_id, "what": f"Airflow {airflow.ref}"}
     if airflow.stop_policy is not StopPolicy.NONE:
         return Gate("DagReady", Reason.HELD, {"what": f"AirflowInstance {airflow.ref}"})
     if airflow.fault is not None:
         return Gate("DagReady", airflow.fault.reason, gaps | dict(airflow.fault.gaps))
-    if airflow.facts is None:
+    if facts is None:
         return Gate("DagReady", Reason.NOT_READ_YET, gaps | {"what": f"DAG {spec.dag.dag_id}"})
-    if airflow.facts.problem is not None:
-        return Gate("DagReady", airflow.facts.problem, gaps | {"detail": airflow.facts.detail})
-    return None
+    assert facts.problem is not None
+    return Gate("DagReady", facts.problem, gaps | {"detail": facts.detail})
 
 
 def consider(

@@ -51,19 +51,37 @@ class Status:
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, if there is one yet."""
-        return next((c for c in self.conditions if c.type == kind), None)
+        for condition in self.conditions:
+            if condition.type == kind:
+                return condition
+        return None
 
 
-def settled(old: tuple[Condition, ...], new: Condition) -> Condition:
-    """`new`, keeping the old transition time while the status value stands."""
-    before = next((c for c in old if c.type == new.type), None)
-    if before is None or before.status != new.status:
-        return new
+def settled(
+    before: Condition | None,
+    kind: str,
+    status: Truth,
+    reason: Reason,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> Condition:
+    """A condition that keeps the time of its last transition while its value stands."""
+    if before is None or before.status is not status:
+        changed = now.replace(microsecond=0)
+    else:
+        changed = before.last_transition_time
+        if (
+            before.reason is reason
+            and before.message == message
+            and before.observed_generation == generation
+        ):
+            return before
     return Condition(
-        type=new.type,
-        status=new.status,
-        reason=new.reason,
-        message=new.message,
-        observed_generation=new.observed_generation,
-        last_transition_time=before.last_transition_time,
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        observed_generation=generation,
+        last_transition_time=changed,
     )

@@ -102,15 +102,9 @@ class Publisher:
             gaps: Mapping[str, object] = trouble.gaps if trouble else {}
             waiting = reason is Reason.NOT_READ_YET
             truth = Truth.UNKNOWN if waiting else Truth.FALSE if trouble else Truth.TRUE
-            fresh = Condition(
-                type=kind,
-                status=truth,
-                reason=reason,
-                message=say(reason, **({"what": what} | dict(gaps))),
-                observed_generation=stored.generation,
-                last_transition_time=now.replace(microsecond=0),
-            )
-            return settled(old, fresh)
+            text = say(reason, **({"what": what} | dict(gaps)))
+            past = next((c for c in old if c.type == kind), None)
+            return settled(past, kind, truth, reason, text, stored.generation, now)
 
         match follower:
             case CalendarFollower():
