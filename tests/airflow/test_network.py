@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -244,6 +247,59 @@ async def test_tls_that_is_none_is_unreachable_and_ambiguous_for_nothing(
     # The login comes first, and it is a read: nothing was started.
     error = await failed(airflow.trigger("train", "r1", {}, ""))
     assert type(error) is AirflowError
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, its key beside it."""
+    tool = shutil.which("openssl")
+    if tool is None:
+        pytest.skip("openssl makes the certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    command = f"{tool} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    command += " -subj /CN=airflow -addext subjectAltName=IP:127.0.0.1"
+    command += f" -keyout {folder}/key.pem -out {folder}/certificate.pem"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return folder / "certificate.pem"
+
+
+@pytest.fixture
+async def secure(certificate: Path, clock: Clock) -> AsyncIterator[FakeAirflow]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    async with FakeAirflow(now=clock.now, tls=context) as server:
+        server.add_dag("train")
+        yield server
+
+
+async def test_a_certificate_that_is_trusted_is_spoken_to(
+    opened: Open, secure: FakeAirflow, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    airflow = await opened(secure.url)
+    await airflow.trigger("train", "r1", {}, "")
+    assert [run.run_id for run in secure.runs] == ["r1"]
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_spoken_to(
+    opened: Open, secure: FakeAirflow
+) -> None:
+    airflow = await opened(secure.url)
+    assert (await failed(airflow.trigger("train", "r1", {}, ""))).reason is Reason.UNREACHABLE
+    assert secure.requests == []
+
+
+async def test_tls_to_an_address_that_is_not_allowed_carries_no_request(
+    opened: Open, secure: FakeAirflow, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def allows(_url: str, _policy: NetPolicy) -> tuple[()]:
+        return ()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setattr("slackwater.airflow.session.check_target", allows)
+    airflow = await opened(secure.url, policy=NetPolicy())
+    assert (await failed(airflow.version())).reason is Reason.BLOCKED_TARGET
+    assert secure.requests == []
 
 
 async def test_connections_are_kept_and_used_again(

@@ -98,7 +98,7 @@ async def test_what_kills_the_child_is_left_out_and_the_rest_stands(make, limit)
 
 
 async def test_a_calendar_that_kills_again_and_again_is_refused(make) -> None:
-    expander = await make(series_cpu=LONG, cpu=LONG, wall=SOON)
+    expander = await make(series_cpu=LONG, cpu=LONG, wall=SOON, deaths=1)
     feed = calendar(PLAIN, *(endless(str(n)) for n in range(20)))
     with pytest.raises(CalendarError) as caught:
         await expander.expand([feed], HORIZON, SOURCE)

@@ -14,6 +14,7 @@ own `starts_after` and `runs_for` have passed on the clock given as `now`.
 from __future__ import annotations
 
 import re
+import ssl
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -65,6 +66,7 @@ class FakeAirflow:
         users: Mapping[str, tuple[str, str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token_life: timedelta = timedelta(days=1),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.version = version
         self.users = dict(users or {"admin": ("admin", "admin"), "viewer": ("viewer", "viewer")})
@@ -81,6 +83,7 @@ class FakeAirflow:
         self.most_writes_at_once = 0
         self.most_reads_at_once = 0
         self._now = now
+        self._tls = tls
         self._busy = {True: 0, False: 0}
         self._numbers = 0
         self._runner: web.AppRunner | None = None
@@ -106,8 +109,7 @@ class FakeAirflow:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
-        await site.start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
 
     async def go_down(self) -> None:
@@ -118,7 +120,7 @@ class FakeAirflow:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     # --- the world
 
@@ -194,8 +196,7 @@ class FakeAirflow:
         if response is None:
             assert request.transport is not None
             request.transport.abort()
-            return web.Response()
-        return response
+        return response or web.Response()
 
     async def _with_faults(self, request: web.Request) -> web.Response | None:
         """The answer; None for none."""

@@ -259,7 +259,7 @@ async def test_a_long_history_of_many_gpus_comes_in_wider_steps(fake, pool, cloc
     points = (float(asked["end"]) - float(asked["start"])) / step + 1
     assert step >= 15
     assert points <= 11_000
-    assert points * gpus <= 4_000_000 or step == 15
+    assert points * gpus <= 2_000_000 or step == 15
 
 
 async def test_nothing_is_asked_about_the_future(fake, pool, clock):

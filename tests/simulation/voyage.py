@@ -132,6 +132,7 @@ class Voyage:
         self.samples_told = {ref: Told() for ref in self.pools}
         self.serial = 0
         self.triggers = 0
+        self.violations: list[Violated] = []
         for flow in flows:
             flow.on_trigger = self._check_trigger
 
@@ -148,12 +149,16 @@ class Voyage:
         self._start_controller()
         watch = asyncio.create_task(self._watch())
         end = EPOCH + timedelta(days=self.course.days)
-        while self.world.now() < end:
+        while self.world.now() < end and not self.violations:
             await asyncio.sleep(self.script.expovariate(self.course.actions_per_hour / 3600))
             await self._act()
+        if self.violations:
+            raise self.violations[0]
         await self._calm()
         watch.cancel()
         await self._stop_controller()
+        if self.violations:
+            raise self.violations[0]
         self._check_end()
 
     async def _calm(self) -> None:
@@ -493,16 +498,24 @@ class Voyage:
                     self.samples_told[ref].add(self.world.now(), pool.told)
             if self.controller is not None and self.controller.task.done():
                 error = self.controller.task.exception()
-                raise Violated(f"the controller ended by itself: {error!r}") from error
+                self.violations.append(Violated(f"the controller ended by itself: {error!r}"))
+                return
             if int(self.loop.virtual) % 600 < 2:
-                self._check_ended()
+                try:
+                    self._check_ended()
+                except Violated as violated:
+                    self.violations.append(violated)
 
     def _check_trigger(self, airflow: SimAirflow, run_id: str, conf: Any) -> None:
         self.triggers += 1
         origin = conf["trainingWindow"]
         assert origin["installation"] == INSTALLATION
-        self._check_window(origin)
-        self._check_room(airflow, run_id, origin)
+        try:
+            self._check_window(origin)
+            self._check_room(airflow, run_id, origin)
+        except Violated as violated:
+            # Raised in the controller's own task it would only be a failed request to it.
+            self.violations.append(violated)
 
     def _check_window(self, origin: Any) -> None:
         name, now = origin["name"], self.clock.now()

@@ -12,6 +12,7 @@ traceback can carry a body, a token or an address.
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -250,7 +251,12 @@ def _guarded_pool(policy: NetPolicy, connections: int) -> Any:
         {} if versions is None else {"disabled_svn": {versions.h2, versions.h3}}
     )
     pool = urllib3.PoolManager(
-        num_pools=1, maxsize=connections, retries=False, cert_reqs="CERT_REQUIRED", **only_1_1
+        num_pools=1,
+        maxsize=connections,
+        retries=False,
+        cert_reqs="CERT_REQUIRED",
+        ssl_context=ssl.create_default_context(),  # the system's trust, or SSL_CERT_FILE's
+        **only_1_1,
     )
     pool.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
     return pool

@@ -29,7 +29,6 @@ from slackwater.core.words import Reason
 from slackwater.errors import CalendarError
 
 _MAX_POISONS: Final = 1_000
-_MAX_DEATHS: Final = 3  # of one request
 _START: Final = timedelta(seconds=60)
 _MAX_REQUESTS: Final = 500  # of one child, against what libraries keep
 
@@ -44,6 +43,7 @@ class ExpanderLimits:
         wall: elapsed time of one request, from when a child is free for it.
         memory: address space, bytes.
         children: how many work side by side.
+        deaths: how many children one request may cost; beyond it the calendar is refused.
     """
 
     cpu: timedelta = timedelta(seconds=5)
@@ -51,6 +51,7 @@ class ExpanderLimits:
     wall: timedelta = timedelta(seconds=30)
     memory: int = 768 * 1024 * 1024
     children: int = 2
+    deaths: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Expander:
             CalendarError: MALFORMED (no whole iCalendar object), LIMIT_EXCEEDED, or UNAVAILABLE
                 (a child cannot be started).
         """
-        for _ in range(_MAX_DEATHS + 1):
+        for _ in range(self.limits.deaths + 1):
             try:
                 async with self._child() as child:
                     answer = await child.ask(self._request(documents, horizon, source), documents)

@@ -148,7 +148,7 @@ class Access:
             raise PoolError(Reason.UNAUTHORIZED, what=self._what) from None
 
     async def _fit(self, secret: SecretKey) -> str:
-        value = await self._read(secret)
+        value = (await self._read(secret)).strip()
         if _UNFIT.search(value) or not value.isascii():
             raise PoolError(Reason.UNAUTHORIZED, what=self._what)
         return value
@@ -159,4 +159,4 @@ class Access:
             value = await self._secrets.read(self._namespace, secret.name, secret.key)
         except SecretError as error:
             raise PoolError(error.reason, retry_after=error.retry_after, **error.gaps) from None
-        return value.strip()
+        return value.rstrip("\r\n")

@@ -23,7 +23,7 @@ from slackwater.ports import Clock, SecretReader
 
 STEP: Final = 15.0
 """Seconds between points of the history, where it is not too long for that."""
-WORK_LIMIT: Final = 4_000_000
+WORK_LIMIT: Final = 2_000_000
 """Points times GPUs of one history query: some seconds of a server's time, and far below the
 50 million samples at which Prometheus gives up (--query.max-samples)."""
 PATTERN_LIMIT: Final = 1000

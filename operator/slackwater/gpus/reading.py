@@ -53,6 +53,7 @@ def read_kubernetes(look: Look, now: datetime) -> Sample:
     """A pool as kube-state-metrics and the GPU exporter see it.
 
     Coverage counts the GPUs of usable nodes only: a node that offers nothing need not report.
+    With time-slicing a node offers more GPUs than report; such a pool sets `queries.coverage`.
 
     Args:
         look: answers to `queries.kubernetes`.

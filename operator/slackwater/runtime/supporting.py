@@ -23,7 +23,7 @@ from slackwater.runtime.airflow_follower import AirflowFollower
 from slackwater.runtime.calendar_follower import CalendarFollower
 from slackwater.runtime.pool_follower import PoolFollower
 from slackwater.runtime.tell import Teller
-from slackwater.runtime.world import World
+from slackwater.runtime.world import Supporting, World
 
 LIVE: Final = timedelta(seconds=60)
 # What moves all the time: written at most once a minute, and never for its own sake alone in
@@ -44,9 +44,10 @@ class Publisher:
 
     async def publish(self, key: Key) -> datetime | None:
         """Write if due; give the instant at which a live renewal is. Raises SlackwaterError."""
-        follower, stored = self._world.following.get(key), self._stored(key)
-        if follower is None or stored is None:
+        follower, held = self._world.following.get(key), self._held(key)
+        if follower is None or held is None:
             return None
+        stored = held.stored
         now = self._world.clock.now()
         conditions = self._conditions(follower, stored, now)
         wire = self._wire(follower, conditions)
@@ -61,30 +62,18 @@ class Publisher:
                 return None
         version = await self._store.write_status(key, wire, stored.resource_version)
         self._written_at[key] = now
-        self._remember(key, replace(stored, status=wire, resource_version=version))
+        held.wrote(wire, version)
         self._tell(key, conditions_from_wire(before), conditions)
         return None
 
-    def _stored(self, key: Key) -> Stored | None:
+    def _held(self, key: Key) -> Supporting[Any] | None:
         match key.kind:
             case Kind.CALENDAR:
-                calendar = self._world.calendars.get(key.ref)
-                return calendar.stored if calendar else None
+                return self._world.calendars.get(key.ref)
             case Kind.GPU_POOL:
-                pool = self._world.pools.get(key.ref)
-                return pool.stored if pool else None
+                return self._world.pools.get(key.ref)
             case _:
-                airflow = self._world.airflows.get(key.ref)
-                return airflow.stored if airflow else None
-
-    def _remember(self, key: Key, stored: Stored) -> None:
-        match key.kind:
-            case Kind.CALENDAR:
-                self._world.calendars[key.ref].stored = stored
-            case Kind.GPU_POOL:
-                self._world.pools[key.ref].stored = stored
-            case _:
-                self._world.airflows[key.ref].stored = stored
+                return self._world.airflows.get(key.ref)
 
     # --- conditions
 

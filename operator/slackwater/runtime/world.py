@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -62,6 +62,11 @@ class Sources(Protocol):
         ...
 
 
+def _versions() -> deque[str]:
+    """The resource versions of our last writes: an echo of one is old news."""
+    return deque(maxlen=32)
+
+
 @dataclass(slots=True, kw_only=True)
 class WindowRecord:
     """A TrainingWindow with what was made of it.
@@ -79,10 +84,12 @@ class WindowRecord:
     layout: Layout | None = None
     layout_of: tuple[object, ...] = ()
     override: Override = field(default_factory=Override)
+    ours: deque[str] = field(default_factory=_versions)
 
     def wrote(self, status: Mapping[str, Any], version: str) -> None:
         """The store took a status."""
         self.stored = replace(self.stored, status=status, resource_version=version)
+        self.ours.append(version)
 
 
 @dataclass(slots=True)
@@ -91,7 +98,12 @@ class Supporting(Generic[SpecT]):
 
     stored: Stored
     spec: SpecT | None
-    written: str = ""
+    ours: deque[str] = field(default_factory=_versions)
+
+    def wrote(self, status: Mapping[str, Any], version: str) -> None:
+        """The store took a status."""
+        self.stored = replace(self.stored, status=status, resource_version=version)
+        self.ours.append(version)
 
 
 class World:
@@ -133,7 +145,13 @@ class World:
     # --- objects come and go
 
     def admit(self, stored: Stored) -> None:
-        """Take in a new or changed object."""
+        """Take in a new or changed object.
+
+        An echo of a status that we wrote says nothing new, and may come after a later write of
+        ours: taking it in would turn the ledger back.
+        """
+        if self._is_echo(stored):
+            return
         match stored.key.kind:
             case Kind.TRAINING_WINDOW:
                 self._admit_window(stored)
@@ -146,6 +164,14 @@ class World:
         if stored.key.kind is not Kind.TRAINING_WINDOW:
             self._published(stored.key)
             self.touch_users(stored.key)
+
+    def _is_echo(self, stored: Stored) -> bool:
+        ref = stored.key.ref
+        if stored.key.kind is Kind.TRAINING_WINDOW:
+            record = self.windows.get(ref)
+            return record is not None and stored.resource_version in record.ours
+        held = self._supporting(stored.key.kind).get(ref)
+        return held is not None and stored.resource_version in held.ours
 
     def drop(self, key: Key) -> WindowRecord | None:
         """Forget a deleted object; gives the record of a TrainingWindow."""
