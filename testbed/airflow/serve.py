@@ -56,18 +56,6 @@ def say(message: str) -> None:
     print(f"[{time.monotonic() - STARTED:5.1f} s] {message}", flush=True)
 
 
-def keep_one_task_api() -> None:
-    """Of the API between tasks and server, offer only the newest version, which tasks here use.
-
-    Each of the dozen costs half a second of computing in each component, at a first request
-    that blocks all others. The REST API is not touched.
-    """
-    versions = load("airflow.api_fastapi.execution_api.versions")
-    cadwyn = load("cadwyn")
-    newest = cadwyn.Version(versions.bundle.versions[0].value)
-    versions.bundle = cadwyn.VersionBundle(cadwyn.HeadVersion(), newest)
-
-
 def create_tables() -> None:
     settings = load("airflow.settings")
     if not load("sqlalchemy").inspect(settings.engine).has_table("dag"):
@@ -112,7 +100,6 @@ def run_component(name: str) -> None:
 
 
 def serve(components: list[str]) -> int:
-    keep_one_task_api()
     for component in components:
         for module in MODULES[component]:
             load(module)

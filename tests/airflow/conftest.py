@@ -115,7 +115,7 @@ async def airflow(opened: Open) -> Airflow:
 async def eventually(holds: Callable[[], object]) -> None:
     """Let threads and the server go on until something holds."""
     async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - threads set no events
+        while not holds():
             await asyncio.sleep(0.002)
 
 

@@ -86,14 +86,15 @@ async def test_many_that_meet_an_expired_token_share_one_login(
     assert logins(fake) == [201, 201]
 
 
+@pytest.mark.parametrize(("status", "detail"), [(401, "Token Expired"), (403, "Invalid JWT token")])
 async def test_a_new_token_that_is_refused_as_well_ends_the_matter(
-    airflow: Airflow, fake: FakeAirflow
+    airflow: Airflow, fake: FakeAirflow, status: int, detail: str
 ) -> None:
-    fake.faults.answer(401, "GET", "/dagRuns", body={"detail": "Token Expired"}, times=2)
+    fake.faults.answer(status, "GET", "/dagRuns", body={"detail": detail}, times=2)
     error = await refused(airflow)
     assert error.reason is Reason.UNAUTHORIZED
     assert error.retry_after is not None
-    assert calls(fake, "GET") == [401, 401]
+    assert calls(fake, "GET") == [status, status]
     assert await airflow.run("train", "r1") is None
 
 

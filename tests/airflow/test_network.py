@@ -17,7 +17,7 @@ from slackwater.core.words import Reason
 from slackwater.errors import AirflowError, Ambiguous
 from slackwater.net import NetPolicy
 from slackwater.ports import Airflow
-from tests.airflow.conftest import Clock, Open, calls, eventually
+from tests.airflow.conftest import STATIC, Clock, Open, Secrets, calls, eventually
 from tests.fakes.airflow import FakeAirflow
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -86,13 +86,14 @@ async def _check_elsewhere() -> None:
 
 
 async def test_a_name_that_leads_elsewhere_when_used_reaches_nothing(
-    opened: Open, fake: FakeAirflow, monkeypatch: pytest.MonkeyPatch
+    opened: Open, fake: FakeAirflow, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def allows(_url: str, _policy: NetPolicy) -> tuple[()]:
         return ()
 
     monkeypatch.setattr("slackwater.airflow.session.check_target", allows)
-    airflow = await opened(policy=NetPolicy())
+    secrets.values["token"] = "t"
+    airflow = await opened(auth=STATIC, policy=NetPolicy())
     error = await failed(airflow.trigger("train", "r1", {}, ""))
     assert type(error) is AirflowError
     assert error.reason is Reason.BLOCKED_TARGET

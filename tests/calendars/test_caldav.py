@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from slackwater.calendars import caldav_collection
@@ -59,7 +60,7 @@ def dav() -> FakeDav:
     return fake
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def source(serve, dav, expander):
     made = opened("caldav", config(f"{await serve(dav.answer)}{HOME}"), expander, secrets=SECRETS)
     yield made

@@ -276,6 +276,21 @@ async def test_the_body_of_a_failure_is_cut_not_refused(serve, opened) -> None:
     assert (reply.status, len(reply.body)) == (500, 65536)
 
 
+@pytest.mark.parametrize("path", ["/a%40b/c@d/%2F/%7E?q=%20+&r=%2B", "/%C3%BC"])
+async def test_a_path_is_sent_as_it_was_written(serve, opened, path) -> None:
+    async def handler(request):
+        return web.Response(body=request.raw_path.encode())
+
+    assert (await get(opened(), await serve(handler) + path)).body == path.encode()
+
+
+async def test_a_path_with_foreign_characters_is_encoded(serve, opened) -> None:
+    async def handler(request):
+        return web.Response(body=request.raw_path.encode())
+
+    assert (await get(opened(), await serve(handler) + "/ü x")).body == b"/%C3%BC%20x"
+
+
 async def test_redirects_are_followed_only_as_far_as_allowed(serve, opened) -> None:
     async def handler(request):
         if request.path == "/3":

@@ -90,6 +90,7 @@ class SimStore:
         self._version = 0
         self._watchers: list[asyncio.Queue[Change]] = []
         self.statuses_written = 0
+        self.windows_written = 0
         self.status_texts: set[str] = set()
 
     def _next(self) -> str:
@@ -176,6 +177,7 @@ class SimStore:
         version = self._next()
         self.objects[key] = replace(stored, status=json.loads(text), resource_version=version)
         self.statuses_written += 1
+        self.windows_written += key.kind is Kind.TRAINING_WINDOW
         self._tell(Changed(self.objects[key]))
         await self.world.travel()
         if self.world.chance(0.002):
@@ -314,6 +316,7 @@ class SimRun:
     lingers: timedelta
     ran: int = 0
     cancelled_at: datetime | None = None
+    late: bool = False  # it landed after its request had been given up
 
 
 class SimAirflow:
@@ -413,6 +416,7 @@ class SimAirflow:
         def land() -> None:
             if run_id not in self.runs:
                 self._land(dag_id, run_id, conf)
+                self.runs[run_id].late = True
 
         delay = self.world.random.uniform(1, 20)
         asyncio.get_running_loop().call_later(delay, land)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -40,6 +41,11 @@ from .virtual import EPOCH, SimClock, VirtualLoop, run_virtual
 NS = "team"
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
 SLACK = timedelta(seconds=60)
+FRESH = timedelta(seconds=15)
+STALENESS = timedelta(seconds=3600)
+SAMPLE_AGE = timedelta(seconds=120)
+WRITES_PER_HOUR = 40  # of one TrainingWindow's status, on average over a rough voyage
+ACTOR: ContextVar[SimLease | None] = ContextVar("ACTOR", default=None)
 
 
 @dataclass(frozen=True)
@@ -439,7 +445,9 @@ class Voyage:
             metrics=metrics,
             random=Random(self.course.seed + self.world.calls),
         )
-        task = asyncio.create_task(engine.run())
+        context = copy_context()
+        context.run(ACTOR.set, lease)
+        task = asyncio.create_task(engine.run(), context=context)
         self.controller = Controller(engine, lease, task, self.world.now())
         self._trouble()
 
@@ -513,9 +521,46 @@ class Voyage:
         try:
             self._check_window(origin)
             self._check_room(airflow, run_id, origin)
+            self._check_rights(airflow, run_id, origin)
+            self._check_freshness(origin)
         except Violated as violated:
             # Raised in the controller's own task it would only be a failed request to it.
             self.violations.append(violated)
+
+    def _check_rights(self, airflow: SimAirflow, run_id: str, origin: Any) -> None:
+        """The lease is held, the intent is written, and the spec lets it start (R9, R17)."""
+        name, now = origin["name"], self.world.now()
+        actor = ACTOR.get()
+        if actor is not None and not actor.held:
+            raise Violated(f"{name}: started without the lease")
+        stored = self.store.objects.get(Key(Kind.TRAINING_WINDOW, Ref(NS, name)))
+        settled = now - self.lost_status.get(name, EPOCH) > SLACK
+        if stored is None or not settled or now - self.spec_changed.get(name, EPOCH) < SLACK:
+            return
+        lines = stored.status.get("occurrences", ())
+        if not any(line.get("dagRunId") == run_id for line in lines):
+            raise Violated(f"{name}: started without a written intent")
+        if stored.spec.get("suspend"):
+            raise Violated(f"{name}: started while suspended")
+        if stored.spec["concurrencyPolicy"] == "Allow":
+            return
+        for other, sim in airflow.runs.items():
+            airflow.step(other)
+            mine = sim.conf["trainingWindow"]["name"] == name and other != run_id
+            if mine and not sim.run.state.is_over and not sim.late:
+                raise Violated(f"{name}: started while another run of it was active")
+
+    def _check_freshness(self, origin: Any) -> None:
+        """The calendars were asked just before, and answered not too long ago (R9)."""
+        now = self.world.now()
+        for entry in self._window_spec(int(origin["name"][1:]))["calendars"]:
+            calendar = self.calendars[Ref(NS, entry["calendarRef"]["name"])]
+            asked, told = calendar.asked_at, calendar.told_at
+            failed = asked is not None and (told is None or told < asked)
+            if not failed and (asked is None or now - asked > SLACK + FRESH):
+                raise Violated(f"{origin['name']}: started without a fresh look at {calendar.name}")
+            if calendar.told_at is None or now - calendar.told_at > STALENESS + SLACK:
+                raise Violated(f"{origin['name']}: started on a stale {calendar.name}")
 
     def _check_window(self, origin: Any) -> None:
         name, now = origin["name"], self.clock.now()
@@ -579,6 +624,8 @@ class Voyage:
         namespace, _, name = origin["pool"].partition("/")
         ref = Ref(namespace, name)
         pool = self.pools[ref]
+        if pool.told is None or self.clock.now() - pool.told[0].time > SAMPLE_AGE + SLACK:
+            raise Violated(f"{origin['name']}: started on a stale sample of {ref}")
         if pool.told is not None:
             self.samples_told[ref].add(self.world.now(), pool.told)
         shortest = None
@@ -587,7 +634,7 @@ class Voyage:
             for flow in self.airflows.values():
                 for other, sim in flow.runs.items():
                     mine = sim.conf["trainingWindow"]
-                    if other == run_id or mine.get("pool") != origin["pool"]:
+                    if other == run_id or mine.get("pool") != origin["pool"] or sim.late:
                         continue
                     flow.step(other)
                     if not sim.run.state.is_over:
@@ -614,6 +661,9 @@ class Voyage:
                     raise Violated(f"{key}: {line['id']} is still {line['state']} after {end}")
 
     def _check_end(self) -> None:
+        hours = self.course.days * 24 + 0.5
+        if self.store.windows_written > WRITES_PER_HOUR * hours * self.course.windows:
+            raise Violated(f"{self.store.windows_written} status writes in {hours:.0f} h")
         logical: dict[tuple[str, str], set[str]] = {}
         for airflow in self.airflows.values():
             airflow.step_all()

@@ -33,7 +33,7 @@ async def cancel(session: Session, dag_id: str, run_id: str) -> None:
     gaps: dict[str, Any] = {"what": session.what, "dag": dag_id}
 
     def send(apis: Apis, sent: Mapping[str, Any]) -> Any:
-        from airflow_client.client.models.dag_run_patch_body import (  # noqa: PLC0415
+        from airflow_client.client.models.dag_run_patch_body import (
             DAGRunPatchBody,
         )
 

@@ -96,12 +96,12 @@ class Client:
 
     def __init__(self, host: str, policy: NetPolicy, clock: Clock, connections: int) -> None:
         """Blocks for the import of the package, the first time."""
-        from airflow_client.client.api.dag_api import DAGApi  # noqa: PLC0415
-        from airflow_client.client.api.dag_run_api import DagRunApi  # noqa: PLC0415
-        from airflow_client.client.api.monitor_api import MonitorApi  # noqa: PLC0415
-        from airflow_client.client.api.version_api import VersionApi  # noqa: PLC0415
-        from airflow_client.client.api_client import ApiClient  # noqa: PLC0415
-        from airflow_client.client.configuration import Configuration  # noqa: PLC0415
+        from airflow_client.client.api.dag_api import DAGApi
+        from airflow_client.client.api.dag_run_api import DagRunApi
+        from airflow_client.client.api.monitor_api import MonitorApi
+        from airflow_client.client.api.version_api import VersionApi
+        from airflow_client.client.api_client import ApiClient
+        from airflow_client.client.configuration import Configuration
 
         configuration = Configuration(host=host, retries=False)
         configuration.proxy = None  # it has read the environment's; setting it ends that
@@ -142,7 +142,7 @@ class Client:
                 self._pool.clear()
 
     def _call(self, call: Call, token: str | None, read_seconds: float) -> Answer | NoAnswer:
-        import urllib3.exceptions as they_raise  # noqa: PLC0415
+        import urllib3.exceptions as they_raise
 
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         deadline = self._clock.monotonic() + CONNECT_SECONDS + read_seconds
@@ -170,7 +170,6 @@ class Client:
             if self._clock.monotonic() > deadline:
                 response.close()
                 return NoAnswer.TIMED_OUT
-        response.release_conn()
         return Answer(response.status, response.headers, _json(bytes(body)))
 
     def close(self) -> None:
@@ -223,8 +222,8 @@ def _guarded_pool(policy: NetPolicy, connections: int) -> Any:
     where urllib3-future stands in for urllib3 it would move to HTTP/2 and, led by `Alt-Svc`, to
     HTTP/3 at another port.
     """
-    import urllib3  # noqa: PLC0415
-    from urllib3 import connection, connectionpool  # noqa: PLC0415
+    import urllib3
+    from urllib3 import connection, connectionpool
 
     def judge(sock: Any) -> None:
         if not policy.allows(sock.getpeername()[0]):

@@ -37,7 +37,7 @@ async def trigger(
         raise Refused(Reason.INVALID_CONF, detail="it is not JSON", **gaps)
 
     def send(apis: Apis, sent: Mapping[str, Any]) -> Any:
-        from airflow_client.client.models.trigger_dag_run_post_body import (  # noqa: PLC0415
+        from airflow_client.client.models.trigger_dag_run_post_body import (
             TriggerDAGRunPostBody,
         )
 

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-import cel
 
 from slackwater.core.event import Event
 from slackwater.core.lex import Facts, Unusable, examine
@@ -204,6 +203,9 @@ def compile_expression(text: str, field: str, names: frozenset[str] = VARIABLES)
 def _compile(text: str, names: frozenset[str]) -> Expression:
     if len(text) > MAX_LENGTH:
         raise Unusable(f"longer than {MAX_LENGTH} characters")
+    # Here, not above: the package brings a command line along that takes a second to import.
+    import cel
+
     try:
         program = cel.compile(text)
         used = program.references()

@@ -268,22 +268,25 @@ def _age(selector: str, scope: Scope, labels: str) -> str:
 def kubernetes(scope: Scope) -> dict[str, str]:
     """What a sample asks in mode Kubernetes, by the names that `slackwater.gpus.reading` knows."""
     return {
+        **ages_of_load(scope),
+        **ages_of_nodes(scope),
         "capacity": capacity(scope),
         "allocatable": allocatable(scope),
         "requested": requested(scope),
         "reports": reports(scope),
-        **ages_of_nodes(scope),
-        **ages_of_load(scope),
     }
 
 
 def exporter(scope: Scope, busy: float) -> dict[str, str]:
     """What a sample asks in mode Exporter."""
-    return {"reports": reports(scope), "held": held(scope, busy), **ages_of_load(scope)}
+    return {**ages_of_load(scope), "held": held(scope, busy), "reports": reports(scope)}
 
 
 def union(questions: Mapping[str, str]) -> str:
-    """All questions in one query; each row of the answer tells by `what` which one it answers."""
+    """All questions in one query; each row of the answer tells by `what` which one it answers.
+
+    Each `or` goes through all rows to its left: questions with few rows come first.
+    """
     return "\nor ".join(
         f'label_replace({text}, "{WHAT}", "{name}", "", "")' for name, text in questions.items()
     )

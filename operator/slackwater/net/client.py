@@ -198,7 +198,7 @@ async def _follow(
     hops: int,
 ) -> Reply:
     sent = CIMultiDict({"Accept-Encoding": "gzip", **sent})
-    here = _checked(URL(url))
+    here = _parsed(url)
     if here.user is not None:
         sent.setdefault("Authorization", _basic(here.user, here.password or ""))
         here = here.with_user(None)
@@ -218,7 +218,7 @@ async def _follow(
         if hops <= 0:
             raise NetError(Reason.REDIRECTED)
         hops -= 1
-        there = _checked(here.join(URL(target))).with_user(None)
+        there = _checked(here.join(_url(target))).with_user(None)
         if here.scheme == "https" and there.scheme != "https":
             raise NetError(Reason.REDIRECTED)
         if status == 303 or (status in {301, 302} and method == "POST"):
@@ -229,6 +229,15 @@ async def _follow(
             kept = {name: value for name, value in sent.items() if name.lower() in _HARMLESS}
             sent = CIMultiDict({"Accept-Encoding": "gzip", **kept})
         here = there
+
+
+def _url(text: str) -> URL:
+    # As it was written: to a server %40 and @ may be two names.
+    return URL(text, encoded=text.isascii() and text.isprintable() and " " not in text)
+
+
+def _parsed(text: str) -> URL:
+    return _checked(_url(text))
 
 
 def _checked(url: URL) -> URL:
@@ -290,7 +299,7 @@ async def check_target(url: str, policy: NetPolicy) -> tuple[Address, ...]:
     """
     reason = Reason.UNREACHABLE
     try:
-        parsed = _checked(URL(url))
+        parsed = _parsed(url)
         infos = await asyncio.get_running_loop().getaddrinfo(
             parsed.host, parsed.port, type=socket.SOCK_STREAM
         )

@@ -270,7 +270,7 @@ class Engine:
             pool_follower = self.world.pool(pool)
             if pool_follower is not None and not pool_follower.runs_known:
                 self._pool_changed(pool_follower)
-        if not self._lease.held:
+        if not self._may_act:
             return
         try:
             await self._orphans.delete_queued(follower)
@@ -279,12 +279,17 @@ class Engine:
 
     # --- work
 
+    @property
+    def _may_act(self) -> bool:
+        """Without the lease caches stay warm and nothing is written."""
+        return self._lease.held
+
     async def _work(self, up_since: datetime) -> None:
         while True:
             key = await self.queue.get()
             began = self.clock.monotonic()
             try:
-                if self._lease.held:
+                if self._may_act:
                     await self._work_on(key, up_since)
                 self.queue.succeeded(key)
             except Gone:

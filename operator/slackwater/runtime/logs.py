@@ -40,9 +40,8 @@ def configure(settings: LogSettings, stream: IO[str] | None = None) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     logging.getLogger(_OURS).setLevel(level)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(min(max(level, logging.DEBUG), logging.WARNING))
-        if level > logging.DEBUG:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet = logging.DEBUG if level == logging.DEBUG else logging.WARNING
+        logging.getLogger(name).setLevel(quiet)
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
@@ -56,9 +55,7 @@ class TransitionLog:
         """Say it in the log."""
         name = str(key.ref) if key.kind is Kind.TRAINING_WINDOW else str(key)
         level = logging.WARNING if warning else logging.INFO
-        _EVENTS.log(
-            level, "%s %s: %s", name, reason, note, extra={"object": key, "reason": reason}
-        )
+        _EVENTS.log(level, "%s %s: %s", name, reason, note, extra={"object": key, "reason": reason})
 
 
 class _Lines(logging.Formatter):
@@ -75,7 +72,11 @@ class _Lines(logging.Formatter):
             words.append(record.levelname)
         if self._debug:
             words.append(record.name)
-        return " ".join([*words, super().format(record)])
+        # What Airflow answers may stand in a message: it stays one line.
+        words.append("".join(c if c.isprintable() else " " for c in record.getMessage()))
+        if record.exc_info:
+            words.append(f"\n{self.formatException(record.exc_info)}")
+        return " ".join(words)
 
 
 class _JsonLines(logging.Formatter):

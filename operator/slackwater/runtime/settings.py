@@ -234,7 +234,7 @@ class _Told:
 
     def many(self, name: str, separator: str) -> tuple[str, ...]:
         given = self._flags.get(name)
-        texts = given if given else [self._environ.get(_variable(name), "")]
+        texts = given or [self._environ.get(_variable(name), "")]
         # A list may also stand in one flag, as `--namespace a,b`.
         parts = [part.strip() for text in texts for part in str(text).split(separator)]
         return tuple(dict.fromkeys(part for part in parts if part))

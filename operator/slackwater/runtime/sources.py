@@ -69,7 +69,7 @@ class LiveSources:
 
     def pool(self, key: Key, spec: GPUPoolSpec) -> PoolSource:
         """The source of a GPUPool. Raises ConfigError."""
-        from slackwater.gpus.open import open_pool  # noqa: PLC0415 - only with a pool
+        from slackwater.gpus.open import open_pool
 
         return open_pool(
             key.ref,
@@ -82,7 +82,7 @@ class LiveSources:
 
     def airflow(self, key: Key, spec: AirflowInstanceSpec) -> Airflow:
         """The server of an AirflowInstance, opened at its first use."""
-        from slackwater.airflow import Login, StaticToken, open_airflow  # noqa: PLC0415 - as above
+        from slackwater.airflow import Login, StaticToken, open_airflow
 
         auth: Login | StaticToken
         if spec.auth.login is not None:

@@ -1,0 +1,64 @@
+# Everything a contributor runs. Each target does all of its own set-up.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv 2>/dev/null || echo .build/uv/bin/uv)
+RUN := $(UV) run --frozen --no-sync
+PYTEST := $(RUN) pytest
+JOBS ?= 2
+SEEDS ?= 200
+DAYS ?= 0.25
+
+.PHONY: help
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: .venv ## the story on real Airflow, Prometheus and CalDAV (KEEP=1 leaves them up)
+	$(RUN) python -m demo $(if $(KEEP),--keep)
+
+.PHONY: demo-cluster
+demo-cluster: .venv ## the same story on a real kube-apiserver with the chart's own RBAC
+	$(RUN) python -m demo --cluster $(if $(KEEP),--keep)
+
+.PHONY: test
+test: .venv ## every test, real servers included
+	$(PYTEST) -n $(JOBS) -m "not server" tests
+	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
+	$(PYTEST) -m server --ignore=tests/simulation tests
+
+.PHONY: test-fast
+test-fast: .venv ## the half without servers
+	$(PYTEST) -n $(JOBS) -m "not server" tests
+
+.PHONY: simulate
+simulate: .venv ## longer voyages: make simulate SEEDS=10000 DAYS=1
+	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) -m "not server" tests/simulation
+
+.PHONY: check
+check: .venv ## format, lint, types, imports, generated files in step
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	PYTHONPATH=operator $(RUN) lint-imports --no-cache
+	$(RUN) python -m slackwater.api.crd --check crds
+	$(RUN) python hack/sync_chart.py --check
+	$(UV) lock --check
+
+.PHONY: generate
+generate: .venv ## write generated files anew
+	$(RUN) python -m slackwater.api.crd crds
+	$(RUN) python hack/sync_chart.py
+	$(RUN) ruff format .
+
+.PHONY: bench
+bench: .venv ## measured figures, as ratios side by side
+	$(RUN) python -m bench
+
+.venv: pyproject.toml uv.lock $(if $(filter .build/%,$(UV)),$(UV))
+	$(UV) sync --frozen --quiet
+	@touch .venv
+
+.build/uv/bin/uv:
+	python3 -m venv .build/uv
+	.build/uv/bin/pip install --quiet uv

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.airflow import FakeAirflow
+from tests.runtime.quay import DAG, Quay
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    # Reading the system's authorities takes longer than most tests; none needs them.
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
+
+
+@pytest.fixture
+async def airflow() -> AsyncIterator[FakeAirflow]:
+    async with FakeAirflow() as server:
+        server.add_dag(DAG, starts_after=timedelta(milliseconds=100))
+        yield server
+
+
+@pytest.fixture
+def quay(tmp_path: Path, airflow: FakeAirflow) -> Quay:
+    return Quay(tmp_path, airflow)

@@ -1,0 +1,252 @@
+"""Faults planted into the product, one at a time: the simulation must catch every one of them.
+
+Each is a function that breaks one rule with `monkeypatch`, and the voyage (seed and days) on which
+it is known to show. A fault that no voyage catches would mean that the invariants prove nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from slackwater.core import allot as allot_module
+from slackwater.core import decide as decide_module
+from slackwater.core import finish, keep, occurrence, report, start
+from slackwater.core.run import Denied
+from slackwater.core.sample import Room, Sample
+from slackwater.core.span import Span
+from slackwater.core.words import Reason
+from slackwater.errors import Ambiguous, PoolError
+from slackwater.runtime import carry_out as carry_out_module
+from slackwater.runtime import engine as engine_module
+from slackwater.runtime import world as world_module
+from slackwater.runtime.alarm import Alarm
+from slackwater.runtime.pool_follower import PoolFollower
+from slackwater.runtime.reconcile import Reconciler
+
+from .harbour import CANARY, SimLease, SimPool
+
+Patch = pytest.MonkeyPatch
+Planted = Callable[[Patch], None]
+
+
+def intent_after_post(patch: Patch) -> None:
+    """The intent is not written before the POST (R9)."""
+    settle = Reconciler._settle
+
+    async def later(self: Any, record: Any, status: Any) -> Any:
+        if any(line.state.value == "Intended" for line in status.lines):
+            record.status = status
+            return None
+        return await settle(self, record, status)
+
+    patch.setattr(Reconciler, "_settle", later)
+
+
+def promise_dropped_at_restart(patch: Patch) -> None:
+    """A new controller takes what is recorded as promised for nothing (R6)."""
+    read = world_module.from_wire
+
+    def forgetful(wire: Any) -> Any:
+        status = read(wire)
+        return replace(status, lines=tuple(replace(x, promise=0) for x in status.lines))
+
+    patch.setattr(world_module, "from_wire", forgetful)
+
+
+def promise_never_made(patch: Patch) -> None:
+    """Only what the pool's numbers show counts (R6)."""
+    patch.setattr(PoolFollower, "consume", lambda self, owner, promise: self.put(owner, None))
+    patch.setattr(PoolFollower, "promise", lambda self, owner, promises: False)
+
+
+def no_data_read_as_idle(patch: Patch) -> None:
+    """A pool that cannot be read looks empty (R5; KEDA#3065)."""
+    take = SimPool.sample
+
+    async def optimistic(self: SimPool) -> Sample:
+        try:
+            return await take(self)
+        except PoolError:
+            room = Room("n", self.gpus, self.gpus)
+            return Sample(time=self.world.clock.now(), capacity=self.gpus, rooms=(room,), used=0)
+
+    patch.setattr(SimPool, "sample", optimistic)
+
+
+def stale_sample_accepted(patch: Patch) -> None:
+    """A frozen exporter is believed (R5)."""
+
+    def credulous(pool: Any, now: Any) -> Reason | None:
+        return pool.fault or (Reason.NOT_READ_YET if pool.sample is None else None)
+
+    patch.setattr(allot_module, "unusable", credulous)
+    patch.setattr(start, "unusable", credulous)
+
+
+def timers_lost(patch: Patch) -> None:
+    """Nothing wakes a TrainingWindow but news (R4; argo-cd#21692)."""
+    patch.setattr(decide_module._Look, "_wake", lambda *args: None)
+
+
+def alarm_never_rings(patch: Patch) -> None:
+    """The heap of wake-ups stands still (R4)."""
+    patch.setattr(Alarm, "_ring_due", lambda self: 30.0)
+
+
+def deny_ignored(patch: Patch) -> None:
+    """Denied time is not cut out (R3)."""
+    cut = occurrence.cut
+    patch.setattr(occurrence, "cut", lambda interval, allows, denies: cut(interval, allows, ()))
+
+
+def allow_ignored(patch: Patch) -> None:
+    """Time outside every Allow is not cut out (R3)."""
+    cut = occurrence.cut
+    patch.setattr(occurrence, "cut", lambda interval, allows, denies: cut(interval, None, denies))
+
+
+def offsets_ignored(patch: Patch) -> None:
+    """A window is the bare event."""
+    patch.setattr(Span, "shifted", lambda self, start, end: self)
+
+
+def lost_reply_read_as_refusal(patch: Patch) -> None:
+    """A time-out of the POST counts as not done (R9; airflow#66905)."""
+    post = carry_out_module._post
+
+    async def hasty(action: Any, dag_id: str, follower: Any, lease: Any, clock: Any) -> None:
+        trigger = follower.airflow.trigger
+
+        async def refused(*args: Any) -> Any:
+            try:
+                return await trigger(*args)
+            except Ambiguous:
+                follower.deny(action.run_id, Denied(clock.now(), Reason.REJECTED))
+                return None
+
+        follower.airflow.trigger = refused
+        try:
+            await post(action, dag_id, follower, lease, clock)
+        finally:
+            follower.airflow.trigger = trigger
+
+    patch.setattr(carry_out_module, "_post", hasty)
+
+
+def no_second_look_at_the_calendar(patch: Patch) -> None:
+    """A start rests on the last poll (R9)."""
+    patch.setattr(start, "_to_refresh", lambda *args, **kwargs: None)
+
+
+def staleness_ignored(patch: Patch) -> None:
+    """A calendar that has been out for hours still starts runs."""
+    patch.setattr(start.CalendarView, "usable", lambda self, now: self.snapshot is not None)
+
+
+def lease_ignored(patch: Patch) -> None:
+    """A controller that has lost its lease goes on acting."""
+    patch.setattr(engine_module.Engine, "_may_act", property(lambda self: True))
+    post = carry_out_module._post
+
+    async def usurp(action: Any, dag_id: str, follower: Any, lease: Any, clock: Any) -> None:
+        await post(action, dag_id, follower, SimLease(held=True), clock)
+
+    patch.setattr(carry_out_module, "_post", usurp)
+
+
+def edited_series_runs_again(patch: Patch) -> None:
+    """A new UID is a new event (R2)."""
+    patch.setattr(keep, "_replaces", lambda *args: False)
+
+
+def echo_turns_the_ledger_back(patch: Patch) -> None:
+    """A late echo of our own write is taken for news."""
+    patch.setattr(world_module.World, "_is_echo", lambda self, stored: False)
+
+
+def ended_and_revived_for_ever(patch: Patch) -> None:
+    """A missed occurrence with open pieces is planned again, and missed again (R16)."""
+    patch.setattr(keep, "start_deadline", lambda spec, occurrence: occurrence.interval.end)
+
+
+def suspend_ignored(patch: Patch) -> None:
+    """A suspended window starts (R17)."""
+    before = start._before_the_pool
+
+    def blind(identity: Any, spec: Any, *args: Any, **kwargs: Any) -> Any:
+        return before(identity, replace(spec, suspend=False), *args, **kwargs)
+
+    patch.setattr(start, "_before_the_pool", blind)
+    why = finish._why_not_start
+    patch.setattr(
+        finish,
+        "_why_not_start",
+        lambda line, occ, spec, *rest: why(line, occ, replace(spec, suspend=False), *rest),
+    )
+
+
+def title_in_the_message(patch: Patch) -> None:
+    """What the event is called is told to everybody (R13)."""
+    say = report._Report.message
+    patch.setattr(report._Report, "message", lambda self: say(self) + CANARY)
+
+
+def forbid_ignored(patch: Patch) -> None:
+    """Runs of one TrainingWindow overlap although it forbids that."""
+    consider = start.consider
+
+    def lax(*args: Any, another_active: bool, **kwargs: Any) -> Any:
+        return consider(*args, another_active=False, **kwargs)
+
+    patch.setattr(decide_module, "consider", lax)
+
+
+def pods_paid_twice(patch: Patch) -> None:
+    """Every rise of the pool's requests pays each promise in full (R6)."""
+    from slackwater.runtime import pool_follower
+
+    patch.setattr(
+        pool_follower,
+        "pay_down",
+        lambda promises, rise: {p.run_id: 0 for p in promises} if rise > 0 else {},
+    )
+
+
+def window_end_ignored(patch: Patch) -> None:
+    """What was once open stays open (half-open intervals, R1)."""
+    patch.setattr(
+        Span,
+        "__contains__",
+        lambda self, instant: self.start <= instant < self.end + timedelta(minutes=30),
+    )
+
+
+FAULTS: tuple[Planted, ...] = (
+    intent_after_post,
+    promise_dropped_at_restart,
+    promise_never_made,
+    no_data_read_as_idle,
+    stale_sample_accepted,
+    timers_lost,
+    alarm_never_rings,
+    deny_ignored,
+    allow_ignored,
+    offsets_ignored,
+    lost_reply_read_as_refusal,
+    no_second_look_at_the_calendar,
+    staleness_ignored,
+    lease_ignored,
+    edited_series_runs_again,
+    echo_turns_the_ledger_back,
+    ended_and_revived_for_ever,
+    suspend_ignored,
+    title_in_the_message,
+    forbid_ignored,
+    pods_paid_twice,
+    window_end_ignored,
+)
