@@ -41,7 +41,7 @@ check: .venv ## format, lint, types, imports, generated files in step
 	$(RUN) ruff check .
 	$(RUN) mypy
 	PYTHONPATH=operator $(RUN) lint-imports --no-cache
-	$(RUN) python -m slackwater.api.crd --check crds
+	$(RUN) python -m slackwater.api.crd .build/crds && diff -r .build/crds crds
 	$(RUN) python hack/sync_chart.py --check
 	$(UV) lock --check
 

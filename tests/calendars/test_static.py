@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from slackwater.calendars.registry import PROVIDERS
 from slackwater.calendars.static import StaticConfig, _document
-from slackwater.core.event import Busy, Event, Warned
+from slackwater.core.event import Busy, Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
 from slackwater.core.words import Reason
@@ -141,10 +138,3 @@ def test_no_text_can_become_a_property(summary, description, categories) -> None
     )
     names = [line.split(b":", 1)[0] for line in _document(config).splitlines() if line]
     assert names == [line.split(b":", 1)[0] for line in _document(plain).splitlines() if line]
-
-
-def test_every_field_of_an_event_is_accounted_for_by_privacy() -> None:
-    for provider in PROVIDERS.values():
-        assert provider.fields[Privacy.DETAILS] == {field.name for field in fields(Event)}
-        assert provider.fields[Privacy.FREE_BUSY] < provider.fields[Privacy.BASIC]
-        assert provider.fields[Privacy.DETAILS] - provider.fields[Privacy.BASIC] == {"description"}

@@ -88,11 +88,6 @@ def stale_sample_accepted(patch: Patch) -> None:
     patch.setattr(start, "unusable", credulous)
 
 
-def timers_lost(patch: Patch) -> None:
-    """Nothing wakes a TrainingWindow but news (R4; argo-cd#21692)."""
-    patch.setattr(decide_module._Look, "_wake", lambda *args: None)
-
-
 def alarm_never_rings(patch: Patch) -> None:
     """The heap of wake-ups stands still (R4)."""
     patch.setattr(Alarm, "_ring_due", lambda self: 30.0)
@@ -232,7 +227,6 @@ FAULTS: tuple[Planted, ...] = (
     promise_never_made,
     no_data_read_as_idle,
     stale_sample_accepted,
-    timers_lost,
     alarm_never_rings,
     deny_ignored,
     allow_ignored,

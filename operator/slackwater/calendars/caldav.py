@@ -44,7 +44,10 @@ class CaldavConfig(WireModel):
 
     url: Annotated[
         CalendarUrl,
-        Field(description="Address of the calendar itself, not of the server or the user; https."),
+        Field(
+            description="Address of the calendar itself, not of the server or the user; https.",
+            repr=False,
+        ),
     ]
     username_secret_ref: Annotated[
         SecretKeyRef, Field(description="Key of a Secret with the user name.")

@@ -16,7 +16,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ class Source:
     privacy: Privacy
     zone: str | None = None
     fallback_zone: str | None = None
-    owners: frozenset[str] | None = None
+    owners: frozenset[str] | None = field(default=None, repr=False)
     tolerant: bool = False
 
 

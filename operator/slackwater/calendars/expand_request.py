@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Request:
     zone: str | None
     fallback_zone: str | None
     privacy: str
-    owners: list[str] | None
+    owners: list[str] | None = field(repr=False)
     tolerant: bool
     skip: list[str]
     cpu: float

@@ -47,7 +47,7 @@ class IcalConfig(WireModel):
 
     url: Annotated[
         CalendarUrl | None,
-        Field(description="Address of the feed, if it is no secret; https."),
+        Field(description="Address of the feed, if it is no secret; https.", repr=False),
     ] = None
     url_secret_ref: Annotated[
         SecretKeyRef | None,
@@ -61,6 +61,7 @@ class IcalConfig(WireModel):
         Field(
             min_length=1,
             max_length=1024,
+            repr=False,
             description="Path of an .ics file, relative to the manifest; only in a directory of "
             "manifests.",
         ),

@@ -55,14 +55,14 @@ class Opening:
     """
 
     ref: Ref
-    config: WireModel
+    config: WireModel = field(repr=False)
     privacy: Privacy
     zone: str | None
-    secrets: SecretReader
-    policy: NetPolicy
-    expander: Expander
-    clock: Clock
-    directory: Path | None = None
+    secrets: SecretReader = field(repr=False)
+    policy: NetPolicy = field(repr=False)
+    expander: Expander = field(repr=False)
+    clock: Clock = field(repr=False)
+    directory: Path | None = field(default=None, repr=False)
 
     @property
     def namespace(self) -> str:

@@ -53,18 +53,26 @@ class StaticEvent(WireModel):
         ),
     ]
     summary: Annotated[
-        str, Field(max_length=256, description="Title, which entries match by `match.summary`.")
+        str,
+        Field(
+            max_length=256, repr=False, description="Title, which entries match by `match.summary`."
+        ),
     ]
     description: Annotated[
         str | None,
         Field(
             max_length=8192,
+            repr=False,
             description="Free text; its key=value lines are parameters at privacy Details.",
         ),
     ] = None
     categories: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
-        Field(max_length=16, description="Labels, which entries match by `match.categories`."),
+        Field(
+            max_length=16,
+            repr=False,
+            description="Labels, which entries match by `match.categories`.",
+        ),
     ] = ()
     start: Annotated[
         Moment,

@@ -163,8 +163,8 @@ async def opened(
 
 @contextlib.asynccontextmanager
 async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator[Opened]:
-    from slackwater.stores.directory import DirectoryStore  # noqa: PLC0415 - a cluster has none
-    from slackwater.stores.files import ManifestFiles  # noqa: PLC0415 - as above
+    from slackwater.stores.directory import DirectoryStore
+    from slackwater.stores.files import ManifestFiles
 
     calendars, services = directory_policies(settings.allow_networks)
     with TemporaryDirectory(prefix="slackwater-") as scratch:
@@ -197,8 +197,8 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
 @contextlib.asynccontextmanager
 async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Opened]:
     # The client of the API is heavy, and a directory needs none.
-    from slackwater.stores.cluster import Cluster  # noqa: PLC0415
-    from slackwater.stores.kubernetes import KubernetesStore  # noqa: PLC0415
+    from slackwater.stores.cluster import Cluster
+    from slackwater.stores.kubernetes import KubernetesStore
 
     calendars, services = cluster_policies(settings.allow_networks)
     cluster = await Cluster.connect(
@@ -217,8 +217,8 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
 
 async def _listed(cluster: Cluster, namespaces: tuple[str, ...]) -> list[Stored]:
     """Every object of these namespaces, or of all. Raises StoreError."""
-    from slackwater.stores.listing import list_all  # noqa: PLC0415 - see above
-    from slackwater.stores.objects import PLURALS, is_leaving, list_path, parse  # noqa: PLC0415
+    from slackwater.stores.listing import list_all
+    from slackwater.stores.objects import PLURALS, is_leaving, list_path, parse
 
     async def one(kind: Kind, namespace: str | None) -> tuple[Stored, ...]:
         listing = await list_all(
@@ -236,7 +236,7 @@ async def _listed(cluster: Cluster, namespaces: tuple[str, ...]) -> list[Stored]
 
 async def _referred(cluster: Cluster, world: World) -> dict[Key, Trouble]:
     """Read what is referred to in other namespaces; gives why some of it could not be read."""
-    from slackwater.stores.objects import object_path, parse  # noqa: PLC0415 - see above
+    from slackwater.stores.objects import object_path, parse
 
     withheld: dict[Key, Trouble] = {}
 

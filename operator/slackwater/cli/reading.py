@@ -117,7 +117,7 @@ def write_span(span: Span, where: ZoneInfo) -> str:
     >>> from slackwater.core.zone import zone
     >>> night = Span(datetime(2026, 11, 23, 21, tzinfo=UTC), datetime(2026, 11, 24, 5, tzinfo=UTC))
     >>> write_span(night, zone("Europe/Berlin"))
-    'Mon 2026-11-23 22:00 – Tue 06:00'
+    'Mon 2026-11-23 22:00 - Tue 06:00'
     """
     first, last = span.start.astimezone(where), span.end.astimezone(where)
     letters = "" if first.utcoffset() == last.utcoffset() else " %Z"
@@ -127,7 +127,7 @@ def write_span(span: Span, where: ZoneInfo) -> str:
         end = f"{last:%a %H:%M{letters}}"
     else:
         end = f"{last:%a %Y-%m-%d %H:%M{letters}}"
-    return f"{first:%a %Y-%m-%d %H:%M{letters}} – {end}"
+    return f"{first:%a %Y-%m-%d %H:%M{letters}} - {end}"
 
 
 def write_instant(at: datetime, where: ZoneInfo) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
@@ -42,6 +42,7 @@ from slackwater.runtime.world import Sources, World
 
 LOG: Final = logging.getLogger("slackwater.engine")
 WORKERS: Final = 8
+WITHOUT_LEASE: Final = timedelta(seconds=5)
 
 
 class Engine:
@@ -291,6 +292,8 @@ class Engine:
             try:
                 if self._may_act:
                     await self._work_on(key, up_since)
+                else:  # should the lease come back, what was left undone must be seen to
+                    self.alarm.soonest(key, self.clock.now() + WITHOUT_LEASE)
                 self.queue.succeeded(key)
             except Gone:
                 self.queue.succeeded(key)

@@ -233,6 +233,10 @@ class Reconciler:
                 follower.track(line.dag_run_id, spec.dag.dag_id)
             elif line.state.is_final:
                 follower.untrack(line.dag_run_id)
+        if follower.busy and follower.fault is None:
+            # Until now the server may have been idle, and its next look far away.
+            soon = self._clock.now() + follower.interval
+            self._alarm.soonest(Key(Kind.AIRFLOW_INSTANCE, follower.ref), soon)
 
 
 def _newly_intended(old: Status, new: Status) -> set[str]:
