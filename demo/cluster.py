@@ -80,7 +80,7 @@ class Cluster:
             raise ClusterUnusable("CLUSTER=current needs KUBECONFIG")
         self.kubeconfig = self._data / "kubeconfig"
         self.kubeconfig.touch(mode=0o600)
-        flat = self.kubectl("config", "view", "--flatten", "--minify", config=Path(named))
+        flat = self.kubectl("config", "view", "--raw", "--flatten", "--minify", config=Path(named))
         self.kubeconfig.write_text(flat)
         # The demo neither shares nor deletes what is there.
         for kind, name in (
@@ -100,9 +100,7 @@ class Cluster:
         values = {"operator": {"allowNetworks": ["127.0.0.0/8"], "logFormat": "text"}}
         written = self._data / "values.json"
         written.write_text(json.dumps(values))
-        rendered = helm.run(
-            "template", RELEASE, CHART, "--namespace", HOME, "--values", written
-        )  # fmt: skip
+        rendered = helm.run("template", RELEASE, CHART, "--namespace", HOME, "--values", written)
         documents: list[Object] = [one for one in yaml.safe_load_all(rendered) if one]
         (deployment,) = [one for one in documents if one["kind"] == "Deployment"]
         documents.remove(deployment)
@@ -152,9 +150,7 @@ class Cluster:
 
     def training_windows(self) -> Sequence[Object]:
         """The TrainingWindows as the API has them."""
-        answer = self.kubectl(
-            "get", "trainingwindows", f"--namespace={NAMESPACE}", "--output=json"
-        )  # fmt: skip
+        answer = self.kubectl("get", "tw", f"--namespace={NAMESPACE}", "--output=json")
         items: Sequence[Object] = json.loads(answer)["items"]
         return items
 

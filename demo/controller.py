@@ -115,7 +115,7 @@ class OperatorController(Controller):
         return {
             **super().environment(),
             **self._variables,
-            "KUBECONFIG": str(self._kubeconfig),
+            "SLACKWATER_KUBECONFIG": str(self._kubeconfig),
             "SLACKWATER_METRICS_ADDRESS": f"127.0.0.1:{self.port}",
         }
 

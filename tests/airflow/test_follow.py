@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,18 +13,27 @@ from tests.airflow.conftest import PREFIX, Open, calls
 from tests.fakes.airflow import FakeAirflow
 
 
-async def test_a_run_is_found_by_id_with_its_times_in_utc(
-    airflow: Airflow, fake: FakeAirflow
-) -> None:
-    start = datetime(2026, 11, 23, 23, 30, tzinfo=timezone(timedelta(hours=1)))
-    fake.add_run("train", "r1", {"trainingWindow": {"version": 1}}, state="running")
-    fake.runs[0].start_date = start
+async def test_a_run_is_found_by_id(airflow: Airflow, fake: FakeAirflow) -> None:
+    fake.add_run("train", "r1", {"trainingWindow": {"version": 1}})
+    fake.start("r1")
     run = await airflow.run("train", "r1")
     assert run is not None
     assert run.state is RunState.RUNNING
-    assert run.start_date == start
-    assert run.start_date.tzinfo is UTC
+    assert (run.queued_at, run.start_date) == (fake.runs[0].queued_at, fake.runs[0].start_date)
+    assert run.end_date is None
     assert run.origin == {"version": 1}
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-11-23T22:30:00Z", "2026-11-23T23:30:00.000+01:00", "2026-11-23T22:30:00"]
+)
+async def test_times_are_read_as_utc(airflow: Airflow, fake: FakeAirflow, written: str) -> None:
+    body = {"dag_id": "train", "dag_run_id": "r1", "state": "running", "start_date": written}
+    fake.faults.answer(200, "GET", "/dagRuns", body=body)
+    run = await airflow.run("train", "r1")
+    assert run is not None
+    assert run.start_date == datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
+    assert run.start_date.tzinfo is UTC
 
 
 async def test_a_run_that_is_not_there_is_none(airflow: Airflow) -> None:

@@ -44,6 +44,8 @@ class FakeDav:
     forgets: bool = False
     noisy: bool = False
     truncates: bool = False
+    withholds: frozenset[str] = frozenset()
+    partial: bool = True
     refuse: int | None = None
     refuse_reports: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
@@ -161,7 +163,11 @@ class FakeDav:
 
     def _object(self, name: str, *, data: bool = True) -> str:
         props = f"<getetag>{self._etag(name)}</getetag>" if self.etags else ""
-        if data:
+        if (
+            data
+            and name not in self.withholds
+            and (self.partial or "c:prop" not in self.bodies[-1])
+        ):
             props += f"<C:calendar-data>{escape(self.objects[name])}</C:calendar-data>"
         return self._response(HOME + name, props)
 

@@ -275,6 +275,34 @@ async def test_for_free_busy_only_times_are_asked_for(serve, dav, expander) -> N
     assert [event.summary for event in snapshot.events] == [None, None]
 
 
+async def test_a_server_that_cannot_give_times_alone_is_asked_for_everything(
+    serve, dav, expander
+) -> None:
+    dav.partial = False
+    url = f"{await serve(dav.answer)}{HOME}"
+    source = opened("caldav", config(url), expander, secrets=SECRETS, privacy=Privacy.FREE_BUSY)
+    first = await look(source)
+    assert starts(first.snapshot.events) == ["04-01T10:00", "04-02T10:00"]
+    assert first.snapshot.warnings == ()
+    assert first.snapshot.events[0].summary is None
+    dav.put("c.ics", one("c", 3))
+    assert len((await look(source, first.state)).snapshot.events) == 3
+    await source.aclose()
+    assert sum("c:prop" in body for body in dav.bodies) == 1
+
+
+async def test_an_object_that_the_server_withholds_is_reported(source, dav) -> None:
+    dav.withholds = frozenset({"a.ics"})
+    first = await look(source)
+    assert starts(first.snapshot.events) == ["04-02T10:00"]
+    assert first.snapshot.warnings == (Warned(Reason.SERIES_SKIPPED, 1),)
+    dav.withholds = frozenset()
+    dav.put("c.ics", one("c", 3))
+    second = await look(source, first.state)
+    assert len(second.snapshot.events) == 3
+    assert second.snapshot.warnings == ()
+
+
 # --- failures ---
 
 

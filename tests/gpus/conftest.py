@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ from slackwater.gpus.client import PrometheusClient
 from slackwater.gpus.config import PoolConfig, PrometheusConfig
 from slackwater.gpus.prometheus import PrometheusPool
 from slackwater.net import NetPolicy
+from testbed.prometheus import NotAvailable, Prometheus
 from tests.gpus.fake_prometheus import LOOPBACK, REF, FakeClock, FakePrometheus, FakeSecrets
 
 
@@ -74,3 +75,13 @@ async def pool(
             return found
 
         yield build
+
+
+@pytest.fixture(scope="module", params=["2", "3"])
+def prometheus(request) -> Iterator[Prometheus]:
+    try:
+        server = Prometheus(version=request.param)
+    except NotAvailable as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,14 @@ REF = Ref("research", "h100")
 LOOPBACK = NetPolicy(loopback=True)
 SERVER_NOW = 1_900_000_000.0
 """The fake server's present: years away from the test clock's, as clocks of servers may be."""
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
 
 class FakeClock:

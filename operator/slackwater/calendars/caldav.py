@@ -30,8 +30,10 @@ from slackwater.calendars.provider import (
     horizon_text,
     usable,
 )
+from slackwater.core.event import Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
+from slackwater.core.words import Reason
 from slackwater.net import open_session
 from slackwater.ports import Fetched, FetchState
 from slackwater.wire import SecretKeyRef, WireModel
@@ -89,13 +91,13 @@ class CaldavSource:
         marks = await collection.marks()
         if probe is Probe.UNSUPPORTED and cursor.get("ctag", "") == marks.ctag:
             return Fetched(None, self._state(horizon, marks))
-        stored = None
+        stored, withheld = None, 0
         if probe is not Probe.LOST and self._stored_for == horizon:
             stored = await self._renewed(collection, horizon)
             if stored is not None and stored == self._stored and cursor:
                 return Fetched(None, self._state(horizon, marks))
         if stored is None:
-            stored = await collection.objects(_within(horizon), self._data)
+            stored, withheld = await self._all(collection, horizon)
         owners = await collection.addresses(marks.owner) if marks.owner else frozenset()
         source = Source(
             calendar_id=f"caldav:{self._config.url.rstrip('/')}",
@@ -108,7 +110,8 @@ class CaldavSource:
         documents = [one.data for one in stored.values()]
         expansion = await self._opening.expand(documents, horizon, source)
         self._stored, self._stored_for = stored, horizon
-        return fetched(self._config_hash, horizon, self._cursor(marks), expansion, now)
+        warnings = [Warned(Reason.SERIES_SKIPPED, withheld)] if withheld else []
+        return fetched(self._config_hash, horizon, self._cursor(marks), expansion, now, *warnings)
 
     async def aclose(self) -> None:
         """Let connections go."""
@@ -136,6 +139,15 @@ class CaldavSource:
             self._can_sync = probe is not Probe.UNSUPPORTED
             return probe, token
         return Probe.UNSUPPORTED, None
+
+    async def _all(self, collection: Collection, horizon: Span) -> tuple[dict[str, Stored], int]:
+        """All objects of now, and how many the server withholds."""
+        stored, withheld = await collection.objects(_within(horizon), self._data)
+        if withheld and self._data != dav.WHOLE:
+            # Asked for some properties, Xandikos gives nothing of an event that lacks one of them.
+            self._data = dav.WHOLE
+            stored, withheld = await collection.objects(_within(horizon), self._data)
+        return stored, withheld
 
     async def _renewed(self, collection: Collection, horizon: Span) -> dict[str, Stored] | None:
         """The objects of now, of which only those are fetched whose ETag differs.

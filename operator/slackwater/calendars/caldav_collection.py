@@ -156,8 +156,8 @@ class Collection:
             if item.status is None or item.status < 300
         }
 
-    async def objects(self, within: Span, data: str) -> dict[str, Stored]:
-        """Each object with an event inside the span, by href."""
+    async def objects(self, within: Span, data: str) -> tuple[dict[str, Stored], int]:
+        """Each object with an event inside the span, by href, and how many were withheld."""
         body = dav.calendar_query(within, data)
         reply = await self._send("REPORT", self._url, body, depth="1")
         return self._stored(await self._read(reply))
@@ -170,18 +170,26 @@ class Collection:
             reply = await self._send("REPORT", self._url, body, depth=None)
             if reply.status in _NOT_FOR_US:
                 return None
-            found |= self._stored(await self._read(reply))
+            stored, withheld = self._stored(await self._read(reply))
+            if withheld:
+                return None
+            found |= stored
         # A server may write hrefs in another way here; better read everything than lose one.
         return found if found.keys() <= set(hrefs) else None
 
     # --- inside ---
 
-    def _stored(self, found: dav.Multistatus) -> dict[str, Stored]:
-        return {
-            item.href: Stored(item.texts.get(dav.GETETAG), item.texts[dav.CALENDAR_DATA].encode())
-            for item in self._objects(found)
-            if dav.CALENDAR_DATA in item.texts
-        }
+    def _stored(self, found: dav.Multistatus) -> tuple[dict[str, Stored], int]:
+        """The objects of a reply, and how many are named in it without their content."""
+        stored: dict[str, Stored] = {}
+        withheld = 0
+        for item in self._objects(found):
+            text = item.texts.get(dav.CALENDAR_DATA)
+            if text is not None:
+                stored[item.href] = Stored(item.texts.get(dav.GETETAG), text.encode())
+            elif item.status is None or item.status < 300:  # not gone: that has a status
+                withheld += 1
+        return stored, withheld
 
     def _objects(self, found: dav.Multistatus) -> list[dav.Item]:
         if any(item.status == 507 for item in found.items) or len(found.items) > MAX_OBJECTS:

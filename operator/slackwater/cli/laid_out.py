@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -19,7 +19,7 @@ from slackwater.core.spec import CalendarEntry, Effect, Ref, TrainingWindow
 from slackwater.core.words import Reason
 from slackwater.core.zone import instant, zone
 from slackwater.errors import SlackwaterError
-from slackwater.ports import Key, Kind
+from slackwater.ports import Kind
 from slackwater.runtime.world import WindowRecord
 
 _Found = TypeVar("_Found")
@@ -38,7 +38,8 @@ class Laid:
         ref: which one.
         spec: what its user wants; None where that cannot be read.
         within: the range that was asked for.
-        layout: all of it, also outside the range; None where there is trouble.
+        layout: all of it, also outside the range; None where there is trouble. Its counts and
+            near misses are those of the range.
         troubles: why nothing can be said, by what it is about.
         warnings: what calendars had to leave out, by Calendar.
         twice: events that several Trigger entries mean: names of the entries, and how many.
@@ -167,9 +168,7 @@ def _laid(
     try:
         layout = _layout(spec, events, within, horizon)
     except BadSchedule as error:
-        trouble = Trouble(
-            Reason.INVALID_SCHEDULE, {"field": error.field, "detail": error.detail}
-        )
+        trouble = Trouble(Reason.INVALID_SCHEDULE, {"field": error.field, "detail": error.detail})
         return Laid(ref=ref, spec=spec, within=within, troubles=(trouble,))
     return Laid(
         ref=ref,
@@ -185,13 +184,23 @@ def _layout(
     spec: TrainingWindow, events: Mapping[Ref, Sequence[Event]], within: Span, horizon: Span
 ) -> Layout:
     """The layout of the range, made wide enough for all that touches it."""
+    inside = {
+        ref: [e for e in held if anchored(e, spec.time_zone).span.overlaps(within)]
+        for ref, held in events.items()
+    }
+    counts = lay_out(spec, inside, within)
     layout = lay_out(spec, events, within)
     start = min((o.interval.start for o in layout.occurrences), default=within.start)
     end = max((o.interval.end for o in layout.occurrences), default=within.end)
     whole = Span(
         max(min(start, within.start), horizon.start), min(max(end, within.end), horizon.end)
     )
-    return layout if whole == within else lay_out(spec, events, whole)
+    return replace(
+        lay_out(spec, events, whole),
+        unreadable=counts.unreadable,
+        untrusted=counts.untrusted,
+        near=counts.near,
+    )
 
 
 def _twice(
@@ -238,9 +247,7 @@ def original_start(occurrence: Occurrence, time_zone: str, calendar_zone: str | 
         return (occurrence.event.span if occurrence.event else occurrence.interval).start
     if written.tzinfo is not None:
         return written.astimezone(UTC)
-    floating = occurrence.event is None or occurrence.event.wall is not None
-    where = time_zone if floating or calendar_zone is None else calendar_zone
-    return instant(written, zone(where))
+    return instant(written, zone(calendar_zone or time_zone))
 
 
 def calendar_zone(found: Opened, spec: TrainingWindow, entry: str) -> str | None:
@@ -248,8 +255,3 @@ def calendar_zone(found: Opened, spec: TrainingWindow, entry: str) -> str | None
     named = next((e for e in spec.calendars if e.name == entry), None)
     held = None if named is None else found.world.calendars.get(named.calendar)
     return None if held is None or held.spec is None else held.spec.time_zone
-
-
-def key_of(ref: Ref) -> Key:
-    """A TrainingWindow as an object."""
-    return Key(Kind.TRAINING_WINDOW, ref)

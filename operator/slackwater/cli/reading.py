@@ -25,6 +25,8 @@ Moment = datetime | date
 
 _NOT_A_TERMINAL: Final = 10_000
 _NARROWEST: Final = 12
+# Within it, a day of the week says which day is meant.
+_WEEK: Final = timedelta(days=6)
 _GAP: Final = "  "
 _PAINT: Final = re.compile(r"\033\[[0-9;]*m")
 _WIDE: Final = frozenset("WF")
@@ -111,8 +113,13 @@ def instant_of(at: Moment, where: ZoneInfo) -> datetime:
 # --- times -------------------------------------------------------------------------------------
 
 
-def write_span(span: Span, where: ZoneInfo) -> str:
+def write_span(span: Span, where: ZoneInfo, *, dated: bool = True) -> str:
     """A span in a zone; the zone's letters stand at both ends where clocks change inside it.
+
+    Args:
+        span: what to write.
+        where: the zone.
+        dated: with the date; else only days of the week, for what stands beside its date.
 
     >>> from slackwater.core.zone import zone
     >>> night = Span(datetime(2026, 11, 23, 21, tzinfo=UTC), datetime(2026, 11, 24, 5, tzinfo=UTC))
@@ -121,13 +128,13 @@ def write_span(span: Span, where: ZoneInfo) -> str:
     """
     first, last = span.start.astimezone(where), span.end.astimezone(where)
     letters = "" if first.utcoffset() == last.utcoffset() else " %Z"
+    dated = dated or last - first >= _WEEK
+    begin = f"{first:%a %Y-%m-%d %H:%M{letters}}" if dated else f"{first:%a %H:%M{letters}}"
     if first.date() == last.date():
-        end = f"{last:%H:%M{letters}}"
-    elif last - first < timedelta(days=6):
-        end = f"{last:%a %H:%M{letters}}"
-    else:
-        end = f"{last:%a %Y-%m-%d %H:%M{letters}}"
-    return f"{first:%a %Y-%m-%d %H:%M{letters}} - {end}"
+        return f"{begin} - {last:%H:%M{letters}}"
+    if last - first < _WEEK:
+        return f"{begin} - {last:%a %H:%M{letters}}"
+    return f"{begin} - {last:%a %Y-%m-%d %H:%M{letters}}"
 
 
 def write_instant(at: datetime, where: ZoneInfo) -> str:
@@ -178,7 +185,7 @@ def columns(rows: Iterable[Sequence[str]], width: int, indent: str = "") -> Iter
     ]
     room = max(_NARROWEST, width - len(indent) - len(_GAP) * (len(widths) - 1))
     while sum(widths) > room and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= min(max(widths) - _NARROWEST, sum(widths) - room)
+        widths[widths.index(max(widths))] -= 1
     for row in table:
         cells = [
             [part for line in cell for part in _wrapped(line, size)]

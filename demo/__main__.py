@@ -1,0 +1,112 @@
+"""`python -m demo [--cluster] [--keep]`: bring everything up, play the story, check it, take it down.
+
+Exit status: 0 when everything happened as it should, 1 when not, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
+
+from demo.cluster import Cluster, ClusterUnusable
+from demo.console import Console
+from demo.ledger import Row
+from demo.stage import Stage
+from demo.story import Story
+from demo.watch import StoryFailed
+from testbed.cache import BuildError
+from testbed.process import ServerFailed
+from testbed.prometheus import NotAvailable
+
+# A machine that needs longer than this for Airflow gets more patience in the story.
+_USUAL_AIRFLOW_START = 20.0
+_TROUBLES = (StoryFailed, ServerFailed, BuildError, NotAvailable, ClusterUnusable)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="against a Kubernetes API server instead of `slackwater run`; with CLUSTER=current "
+        "the one that KUBECONFIG names",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave all up at the end")
+    parser.add_argument("--data", type=Path, help="folder for all data (a temporary one)")
+    options = parser.parse_args()
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console()
+    data = options.data or Path(tempfile.mkdtemp(prefix="slackwater-demo-"))
+    data = data.absolute()
+    current = os.environ.get("CLUSTER") == "current"
+    cluster = Cluster(data / "cluster", current=current) if options.cluster else None
+    try:
+        with Stage(console, data, cluster) as stage:
+            good = _perform(stage, console)
+            if options.keep:
+                _keep(stage, console)
+    except KeyboardInterrupt:
+        console.line("\ninterrupted; everything is down again")
+        return 130
+    except _TROUBLES as trouble:
+        console.line(f"\nFAILED: {trouble}\n\nthe logs are in {data}")
+        return 1
+    if good and options.data is None:
+        stage.forget_data()
+    elif not good:
+        console.line(f"the logs are in {data}")
+    return 0 if good else 1
+
+
+def _perform(stage: Stage, console: Console) -> bool:
+    console.line("Slackwater's story, with real servers on 127.0.0.1; times are UTC.")
+    stage.open()
+    assert stage.airflow.started_in is not None
+    story = Story(stage, console, max(1.0, stage.airflow.started_in / _USUAL_AIRFLOW_START))
+    story.prepare()
+    stage.open_controller()
+    console.line()
+    rows = story.play()
+    console.line()
+    good = _show(console, rows)
+    console.line(f"{console.elapsed:.1f} s in all")
+    return good
+
+
+def _show(console: Console, rows: list[Row]) -> bool:
+    cells = [
+        (row.event, row.story, row.slackwater, row.airflow, "differs" if row.differences else "ok")
+        for row in rows
+    ]
+    console.table(("event", "what should have happened", "Slackwater says", "Airflow says", ""), cells)
+    console.line()
+    differing = [row for row in rows if row.differences]
+    for row in differing:
+        console.line(f"DIFFERS: {row.event}: {'; '.join(row.differences)}")
+    if not differing:
+        console.line("Airflow's own record agrees with every line.")
+    return not differing
+
+
+def _keep(stage: Stage, console: Console) -> None:
+    console.line()
+    for line in stage.addresses():
+        console.line(f"  {line}")
+    console.line("\nAll of it stays up; Ctrl-C takes it down.")
+    threading.Event().wait()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

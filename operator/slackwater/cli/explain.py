@@ -1,0 +1,117 @@
+"""`slackwater explain`: why a TrainingWindow does or does not run, now or in a past night."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from slackwater.cli.reading import (
+    Moment,
+    Screen,
+    add_output_flag,
+    add_source_flags,
+    columns,
+    instant_of,
+    moment,
+    paragraph,
+    window_ref,
+    write_instant,
+    write_span,
+)
+from slackwater.core.span import Span
+from slackwater.core.zone import zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slackwater.cli.account import Account
+    from slackwater.cli.opened import Opened
+    from slackwater.core.seen import Trouble
+    from slackwater.core.spec import Ref, TrainingWindow
+    from slackwater.core.status import Condition, Status
+    from slackwater.ports import Clock
+    from slackwater.runtime.world import WindowRecord
+
+_AROUND: Final = timedelta(days=2)
+_AHEAD: Final = timedelta(days=7)
+# A line of the ledger that is further away is not looked at in the calendars as well.
+_NEAR: Final = timedelta(days=14)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its flags."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "explain",
+        help="say why a TrainingWindow does or does not run",
+        description="Says in one paragraph what became of an occurrence of a TrainingWindow and "
+        "what held it back, then shows the conditions and what would change it.",
+        epilog="The past is told from the TrainingWindow's status, as far back as its "
+        "historyLimit reaches. Time that was denied is told where the calendars can be read.",
+    )
+    parser.add_argument("window", metavar="NS/NAME", type=window_ref, help="the TrainingWindow")
+    add_source_flags(parser)
+    parser.add_argument(
+        "--at",
+        metavar="TIME",
+        type=moment,
+        help="the occurrence at or nearest to this time: RFC 3339, or a date for one that begins "
+        "on that day",
+    )
+    add_output_flag(parser, "text")
+
+
+def execute(args: argparse.Namespace, clock: Clock | None = None) -> int:
+    """Print the explanation. Raises SlackwaterError.
+
+    Args:
+        args: the flags.
+        clock: the present, the machine's where none is given.
+    """
+    from slackwater.runtime.clock import SystemClock
+
+    return asyncio.run(_explain(args, clock or SystemClock()))
+
+
+async def _explain(args: argparse.Namespace, clock: Clock) -> int:
+    from slackwater.cli.opened import opened
+
+    ref: Ref = args.window
+    async with opened(args, clock, namespaces=(ref.namespace,)) as found:
+        record = found.world.windows.get(ref)
+        mine = [fault for fault in found.faults if record is None or str(ref) in fault.where]
+        for fault in mine:
+            sys.stderr.write(f"slackwater: {fault}\n")
+        if record is None:
+            sys.stderr.write(f"slackwater: There is no TrainingWindow {ref}.\n")
+        if record is None or mine:
+            return 2
+        explanation = await _explanation(found, record, args.at, clock.now())
+    if args.output == "json":
+        print(json.dumps(explanation.as_json(), indent=2))
+        return 0
+    for line in explanation.lines(Screen.of()):
+        print(line)
+    return 0
+
+
+async def _explanation(
+    found: Opened, record: WindowRecord, at: Moment | None, now: datetime
+) -> _Explanation:
+    from slackwater.cli.account import accounts, at_present, nearest
+
+    spec, status, layout = record.spec, record.status, None
+    if spec is None:
+        return _Explanation(record.stored.key.ref, None, status, record.config, None, None)
+    recorded = accounts(spec, status, None, now)
+    known = at_present(recorded, now) if at is None else nearest(recorded, at, spec.time_zone)
+    when = now if at is None else instant_of(at, zone(spec.time_zone))
+    layout = await _layout(found, record, _within(when, known))
+    everything = accounts(spec, status, layout, now)
+    chosen = (
+        at_present(everything, now) if at is None else nearest(everything, at, spec.time_zone)
+    )
+    return _Explanation(record.stored.key.ref, spec, status, record.config, chosen, at)
