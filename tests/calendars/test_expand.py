@@ -140,6 +140,19 @@ async def test_an_event_without_length_is_still_an_interval(expand) -> None:
     assert (found.events[0].span.length).total_seconds() == 1
 
 
+async def test_a_flight_may_end_at_an_earlier_time_of_another_zone(expand) -> None:
+    found = await expand(
+        calendar(
+            vevent(
+                "a",
+                "DTSTART;TZID=Europe/Berlin:20260401T100000",
+                "DTEND;TZID=Europe/London:20260401T094500",
+            )
+        )
+    )
+    assert spans(found.events) == ["04-01T08:00/04-01T08:45"]
+
+
 async def test_windows_and_vendor_names_of_zones_are_known(expand) -> None:
     found = await expand(
         calendar(
@@ -529,6 +542,7 @@ def many(count: int) -> str:
         (f"RDATE:{many(5001)}",),
         ("RRULE:FREQ=DAILY", f"EXDATE:{many(5001)}"),
         ("DTEND:20260301T000000Z",),
+        ("DTEND:20260320T095900Z",),
         ("DTSTART:20260321T100000Z",),
         ("RECURRENCE-ID:nonsense",),
     ],

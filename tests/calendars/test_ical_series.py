@@ -108,6 +108,25 @@ def test_what_is_dropped_unread_could_not_touch_the_horizon(rules, single_days) 
     assert found(Document(series=near)) == everything
 
 
+def test_a_series_moved_onward_by_a_month_is_found_there() -> None:
+    rule = "RRULE:FREQ=WEEKLY;UNTIL=20260310T100000Z"
+    master = vevent("a", "DTSTART:20230103T100000Z", "DURATION:PT1H", rule)
+    onward = vevent(
+        "a",
+        "DTSTART:20260209T100000Z",
+        "DURATION:PT1H",
+        "RECURRENCE-ID;RANGE=THISANDFUTURE:20260106T100000Z",
+    )
+    document = read(master, onward)
+    near = document.series["a"].near(Days(HERE.start.date(), HERE.end.date()))
+    assert near is not None
+    assert [start[:10] for _, start, _ in found(Document(series={"a": near}))] == [
+        "2026-03-16",
+        "2026-03-23",
+        "2026-03-30",
+    ]
+
+
 def test_a_far_changed_instance_is_dropped_and_a_near_one_kept() -> None:
     rule = vevent("a", "DTSTART:20250101T100000Z", "DURATION:PT1H", "RRULE:FREQ=DAILY")
     changes = [

@@ -122,8 +122,9 @@ def expand(series: Series, horizon: Horizon) -> list[Instance]:
     masters = [c for c in components if "RECURRENCE-ID" not in c]
     for component in components:
         _check(component, horizon)
-    for component in masters:
-        advance(component, horizon)
+    if not any(block.onward for block in series.blocks):
+        for component in masters:
+            advance(component, horizon)
     master = max(masters, key=lambda c: int(c.get("SEQUENCE", 0)), default=None)
     repeats = len(masters) < len(components) or any("RRULE" in c or "RDATE" in c for c in masters)
     found = []
@@ -165,7 +166,7 @@ def _check(component: icalendar.Event, horizon: Horizon) -> None:
             for one in dates.dts:
                 _check_zone(dates, one.dt)
     start = component["DTSTART"].dt
-    if "DTEND" in component and _naive(component["DTEND"].dt) < _naive(start) - _MARGIN:
+    if "DTEND" in component and _is_before(component["DTEND"].dt, start):
         raise SkippedError
     if "EXRULE" in component:  # of RFC 2445; nobody evaluates it any more
         raise SkippedError
@@ -176,6 +177,12 @@ def _check(component: icalendar.Event, horizon: Horizon) -> None:
 def _all(component: icalendar.Event, name: str) -> list[Any]:
     value = component.get(name, [])
     return value if isinstance(value, list) else [value]
+
+
+def _is_before(one: date, other: date) -> bool:
+    if isinstance(one, datetime) and isinstance(other, datetime) and one.tzinfo and other.tzinfo:
+        return one.astimezone(UTC) < other.astimezone(UTC)
+    return _naive(one) < _naive(other)
 
 
 def _check_zone(prop: Any, value: object) -> None:
@@ -225,7 +232,8 @@ def advance(component: icalendar.Event, horizon: Horizon) -> None:
 
     Whole periods are skipped, by the wall clock, so every instance inside stays as it is. The new
     first start may be none of the rule's; it lies before anything that is looked at. Few steps
-    lead through months and years, and a COUNT must be counted.
+    lead through months and years, and a COUNT must be counted. Not for a series of which a part
+    was moved onward: its instances may begin long after their original starts.
     """
     rules = _all(component, "RRULE")
     if len(rules) != 1 or "COUNT" in rules[0]:

@@ -121,7 +121,7 @@ class Series:
         masters = [block for block in self.blocks if not block.changes]
         length = max((_length(block) for block in masters), default=timedelta())
         kept = [block for block in self.blocks if not block.changes or _moves(block, days, length)]
-        if any(_repeats(block, days) or _happens(block, days) for block in kept):
+        if any(block.onward or _repeats(block, days) or _happens(block, days) for block in kept):
             return Series(self.uid, kept)
         return None
 

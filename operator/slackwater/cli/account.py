@@ -10,8 +10,8 @@ from string import Formatter
 from typing import Final
 
 from slackwater.cli.reading import Moment, instant_of, write_length, write_span
-from slackwater.core.ledger import Line, State, Waited
 from slackwater.core.keep import condition_of
+from slackwater.core.ledger import Line, State, Waited
 from slackwater.core.occurrence import Layout, Occurrence
 from slackwater.core.report import sentence
 from slackwater.core.span import Span

@@ -14,30 +14,25 @@ from slackwater.cli.reading import (
     Screen,
     add_output_flag,
     add_source_flags,
-    columns,
     instant_of,
     moment,
-    paragraph,
     window_ref,
-    write_instant,
-    write_span,
 )
 from slackwater.core.span import Span
 from slackwater.core.zone import zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from slackwater.cli.account import Account
+    from slackwater.cli.explain_text import Explanation
     from slackwater.cli.opened import Opened
-    from slackwater.core.seen import Trouble
-    from slackwater.core.spec import Ref, TrainingWindow
-    from slackwater.core.status import Condition, Status
+    from slackwater.core.occurrence import Layout
+    from slackwater.core.spec import Ref
     from slackwater.ports import Clock
     from slackwater.runtime.world import WindowRecord
 
-_AROUND: Final = timedelta(days=2)
+_BEHIND: Final = timedelta(days=2)
 _AHEAD: Final = timedelta(days=7)
+_MARGIN: Final = timedelta(days=1)
 # A line of the ledger that is further away is not looked at in the calendars as well.
 _NEAR: Final = timedelta(days=14)
 
@@ -82,12 +77,10 @@ async def _explain(args: argparse.Namespace, clock: Clock) -> int:
     ref: Ref = args.window
     async with opened(args, clock, namespaces=(ref.namespace,)) as found:
         record = found.world.windows.get(ref)
-        mine = [fault for fault in found.faults if record is None or str(ref) in fault.where]
-        for fault in mine:
-            sys.stderr.write(f"slackwater: {fault}\n")
         if record is None:
+            for fault in found.faults:  # it may stand in what cannot be read
+                sys.stderr.write(f"slackwater: {fault}\n")
             sys.stderr.write(f"slackwater: There is no TrainingWindow {ref}.\n")
-        if record is None or mine:
             return 2
         explanation = await _explanation(found, record, args.at, clock.now())
     if args.output == "json":
@@ -100,18 +93,43 @@ async def _explain(args: argparse.Namespace, clock: Clock) -> int:
 
 async def _explanation(
     found: Opened, record: WindowRecord, at: Moment | None, now: datetime
-) -> _Explanation:
+) -> Explanation:
     from slackwater.cli.account import accounts, at_present, nearest
+    from slackwater.cli.explain_text import Explanation
 
-    spec, status, layout = record.spec, record.status, None
-    if spec is None:
-        return _Explanation(record.stored.key.ref, None, status, record.config, None, None)
-    recorded = accounts(spec, status, None, now)
-    known = at_present(recorded, now) if at is None else nearest(recorded, at, spec.time_zone)
-    when = now if at is None else instant_of(at, zone(spec.time_zone))
-    layout = await _layout(found, record, _within(when, known))
-    everything = accounts(spec, status, layout, now)
-    chosen = (
-        at_present(everything, now) if at is None else nearest(everything, at, spec.time_zone)
+    spec, status = record.spec, record.status
+    chosen: Account | None = None
+    if spec is not None:
+        recorded = accounts(spec, status, None, now)
+        known = at_present(recorded, now) if at is None else nearest(recorded, at, spec.time_zone)
+        when = now if at is None else instant_of(at, zone(spec.time_zone))
+        layout = await _layout(found, record, _within(when, known))
+        all_of_them = accounts(spec, status, layout, now)
+        chosen = (
+            at_present(all_of_them, now) if at is None else nearest(all_of_them, at, spec.time_zone)
+        )
+    return Explanation(
+        ref=record.stored.key.ref,
+        spec=spec,
+        status=status,
+        config=record.config,
+        account=chosen,
+        past=at is not None,
     )
-    return _Explanation(record.stored.key.ref, spec, status, record.config, chosen, at)
+
+
+def _within(when: datetime, known: Account | None) -> Span:
+    """What the calendars are looked at for: the time that was asked for, and what is on record."""
+    start, end = when - _BEHIND, when + _AHEAD
+    span = None if known is None else known.span
+    if span is not None and when - _NEAR < span.end and span.start < when + _NEAR:
+        start, end = min(start, span.start - _MARGIN), max(end, span.end + _MARGIN)
+    return Span(start, end)
+
+
+async def _layout(found: Opened, record: WindowRecord, within: Span) -> Layout | None:
+    """What the calendars say now; None where they cannot be read."""
+    from slackwater.cli.laid_out import laid_out
+
+    laid = await laid_out(found, [record], {record.stored.key.ref: within})
+    return laid[0].layout

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -182,13 +183,25 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
         async with contextlib.aclosing(store), _adapters(sources, clock) as world:
             tree = await asyncio.to_thread(ManifestFiles(settings.manifests).look, trust=True)
             faults = [Fault(str(path), sentence) for path, sentence in tree.problems]
-            if not faults:
+            with _without_repeating():
                 await store.open(beside=True)
-                for stored in await store.objects():
-                    world.admit(stored)
-                paths = {key: manifest.path for key, manifest in tree.manifests.items()}
-                faults = _faults(world, paths)
+                objects = await store.objects()
+            for stored in objects:
+                world.admit(stored)
+            faults += _faults(world, {key: found.path for key, found in tree.manifests.items()})
             yield Opened(world=world, clock=clock, store=store, faults=tuple(faults))
+
+
+@contextlib.contextmanager
+def _without_repeating() -> Iterator[None]:
+    """Keep the store from logging the problems that are told as faults."""
+    log = logging.getLogger("slackwater.stores.directory")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 # --- a cluster ---------------------------------------------------------------------------------

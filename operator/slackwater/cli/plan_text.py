@@ -61,14 +61,15 @@ def _row(found: Opened, window: Laid, occurrence: Occurrence) -> dict[str, Any]:
             {
                 "start": wire_instant(cut.span.start),
                 "end": wire_instant(cut.span.end),
-                "entry": _cutter(cut.entry),
+                "entry": cutter(cut.entry),
             }
             for cut in occurrence.cuts
         ],
     }
 
 
-def _cutter(entry: str) -> str:
+def cutter(entry: str) -> str:
+    """The entry that cut, as programs read it."""
     return OUTSIDE if entry == OUTSIDE_ALLOW else entry
 
 
@@ -132,7 +133,7 @@ class _Part:
             dated = occurrence.interval.length >= timedelta(days=6)
             pieces = [write_span(piece, self.where, dated=dated) for piece in occurrence.pieces]
             cuts = [
-                f"{write_span(cut.span, self.where, dated=dated)} {self.cutter(cut.entry)}"
+                f"{write_span(cut.span, self.where, dated=dated)} {_by(cut.entry)}"
                 for cut in occurrence.cuts
             ]
             interval = write_span(occurrence.interval, self.where)
@@ -140,12 +141,6 @@ class _Part:
         lines = columns(rows, self.screen.width, _INDENT)
         yield self.screen.bold(next(lines))
         yield from lines
-
-    @staticmethod
-    def cutter(entry: str) -> str:
-        if entry == OUTSIDE_ALLOW:
-            return OUTSIDE
-        return "by its offsets" if entry == NO_TIME_LEFT else f"by `{entry}`"
 
     def edges(self, denies: Sequence[Edge], deadlines: Sequence[Edge]) -> Iterator[str]:
         """Denies and Deadlines of the range with their names."""
@@ -238,6 +233,12 @@ class _Part:
 
     def wrapped(self, text: str) -> Iterator[str]:
         return paragraph(text, self.screen.width, _INDENT)
+
+
+def _by(entry: str) -> str:
+    if entry == OUTSIDE_ALLOW:
+        return OUTSIDE
+    return "by its offsets" if entry == NO_TIME_LEFT else f"by `{entry}`"
 
 
 def overlapping(occurrences: Sequence[Occurrence]) -> list[tuple[Occurrence, Occurrence]]:

@@ -53,6 +53,7 @@ class AirflowFollower:
         self.next_at: datetime | None = None
         self.runs: dict[str, Known] = {}
         self.dags: dict[str, str] = {}  # run id -> DAG id of runs to follow
+        self.owners: dict[str, Ref] = {}
         self._facts: dict[str, DagFacts] = {}
         self._wanted: set[str] = set()
         self._starts: deque[datetime] = deque()
@@ -88,13 +89,16 @@ class AirflowFollower:
 
     # --- runs
 
-    def track(self, run_id: str, dag_id: str) -> None:
-        """Follow a run until it is over."""
+    def track(self, run_id: str, dag_id: str, owner: Ref | None = None) -> None:
+        """Follow a run until it is over; `owner` is the TrainingWindow to tell of its news."""
         self.dags[run_id] = dag_id
+        if owner is not None:
+            self.owners[run_id] = owner
 
     def untrack(self, run_id: str) -> None:
         """Its line is final: forget it."""
         self.dags.pop(run_id, None)
+        self.owners.pop(run_id, None)
         self.runs.pop(run_id, None)
 
     def learn(self, run_id: str, known: Known) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from slackwater.core.action import Cancel, Lookup, Post, Withdraw
 from slackwater.core.run import Absent, Denied, Seen
+from slackwater.core.spec import Ref
 from slackwater.errors import Ambiguous, Refused, RunExists
 from slackwater.ports import Clock, Lease
 from slackwater.runtime.airflow_follower import AirflowFollower
@@ -14,7 +15,13 @@ Write = Lookup | Post | Withdraw | Cancel
 
 
 async def carry_out(
-    action: Write, dag_id: str, follower: AirflowFollower, lease: Lease, clock: Clock
+    action: Write,
+    dag_id: str,
+    owner: Ref,
+    follower: AirflowFollower,
+    *,
+    lease: Lease,
+    clock: Clock,
 ) -> None:
     """Carry out one action; what came of it stands in the follower's record of the run.
 
@@ -23,7 +30,7 @@ async def carry_out(
     """
     if follower.airflow is None:
         return
-    follower.track(action.run_id, dag_id)
+    follower.track(action.run_id, dag_id, owner)
     match action:
         case Lookup():
             await follower.look_up(action.run_id, dag_id)

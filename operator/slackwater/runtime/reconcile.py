@@ -217,7 +217,14 @@ class Reconciler:
                     follower.want_facts(spec.dag.dag_id)
                     self._refresh(Key(Kind.AIRFLOW_INSTANCE, follower.ref), key.ref)
                 continue
-            await carry_out(action, spec.dag.dag_id, follower, self._lease, self._clock)
+            await carry_out(
+                action,
+                spec.dag.dag_id,
+                key.ref,
+                follower,
+                lease=self._lease,
+                clock=self._clock,
+            )
             if isinstance(action, Withdraw | CancelAction):
                 # Its effect is news of the run; if there is none, do not ask again at once.
                 self._alarm.soonest(key, self._clock.now() + LOOK_AGAIN)
@@ -230,7 +237,7 @@ class Reconciler:
             if line.dag_run_id is None:
                 continue
             if line.state.is_active:
-                follower.track(line.dag_run_id, spec.dag.dag_id)
+                follower.track(line.dag_run_id, spec.dag.dag_id, key.ref)
             elif line.state.is_final:
                 follower.untrack(line.dag_run_id)
         if follower.busy and follower.fault is None:

@@ -340,11 +340,11 @@ class World:
         self.touch_users(key)
 
     def _run_news(self, key: Key, run_id: str, known: Known) -> None:
-        for ref in self.users.get(key, ()):
-            record = self.windows[ref]
-            if any(line.dag_run_id == run_id for line in record.status.lines):
-                self._touched(ref)
-                return
+        follower = self.airflow(key.ref)
+        owner = follower.owners.get(run_id) if follower else None
+        if owner in self.windows:
+            self._touched(owner)
+            return
         origin = getattr(getattr(known, "run", None), "origin", {})
         owner = Ref(str(origin.get("namespace", "")), str(origin.get("name", "")))
         if owner in self.windows:
