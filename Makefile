@@ -7,7 +7,7 @@ RUN := $(UV) run --frozen --no-sync
 PYTEST := $(RUN) pytest
 JOBS ?= 2
 SEEDS ?= 200
-DAYS ?= 0.25
+DAYS ?= 0.1
 
 .PHONY: help
 help: ## show this help
@@ -23,13 +23,13 @@ demo-cluster: .venv ## the same story on a real kube-apiserver with the chart's 
 
 .PHONY: test
 test: .venv ## every test, real servers included
-	$(PYTEST) -n $(JOBS) -m "not server" tests
+	$(PYTEST) -n $(JOBS) -m "not server" --ignore=tests/simulation tests
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
 	$(PYTEST) -m server --ignore=tests/simulation tests
 
 .PHONY: test-fast
 test-fast: .venv ## the half without servers
-	$(PYTEST) -n $(JOBS) -m "not server" tests
+	SEEDS=2 DAYS=0.1 $(PYTEST) -n $(JOBS) -m "not server" tests
 
 .PHONY: simulate
 simulate: .venv ## longer voyages: make simulate SEEDS=10000 DAYS=1

@@ -6,6 +6,7 @@ time to pass. What an act set in motion goes on while the next ones play.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -163,7 +164,8 @@ class Story:
             conf == self._conf("first"), f"the event's parameters are in the conf: {conf}"
         )
         self._console.act(
-            f"the run succeeded in Airflow; its conf has the event's parameters: {conf}"
+            "the run succeeded in Airflow; its conf has the event's parameters: "
+            f"{json.dumps(conf, sort_keys=True)}"
         )
 
     def _nothing_starts_blindly(self) -> None:

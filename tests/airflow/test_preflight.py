@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from slackwater.core.conf import check_params
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError
 from slackwater.ports import Airflow
@@ -62,7 +63,7 @@ async def test_a_schedule_of_its_own_is_told(
     assert (facts.own_schedule, facts.problem) == (own, None)
 
 
-async def test_params_come_as_schemas_with_their_defaults(
+async def test_params_come_as_the_check_of_conf_reads_them(
     airflow: Airflow, fake: FakeAirflow
 ) -> None:
     fake.add_dag(
@@ -70,16 +71,15 @@ async def test_params_come_as_schemas_with_their_defaults(
         params={
             "epochs": Param(3, {"type": "integer"}),
             "name": Param(None, {"type": "string"}),
+            "until": Param(None, {"type": ["null", "string"]}),
             "free": Param(7),
-            "own": Param(1, {"default": 2}),
         },
     )
-    assert (await airflow.preflight("d")).params_schema == {
-        "epochs": {"default": 3, "type": "integer"},
-        "name": {"type": "string"},
-        "free": {"default": 7},
-        "own": {"default": 2},
-    }
+    params = (await airflow.preflight("d")).params_schema
+    assert params["epochs"] == {"value": 3, "schema": {"type": "integer"}}
+    assert check_params({"name": "a"}, params) is None
+    assert check_params({}, params) == "name needs a value"
+    assert check_params({"name": "a", "epochs": "3"}, params) == "epochs must be of type integer"
 
 
 async def test_details_that_break_leave_the_plain_facts(

@@ -200,6 +200,14 @@ async def test_a_state_of_another_process_is_of_use(source, dav, serve, expander
     await other.aclose()
 
 
+async def test_a_snapshot_that_got_lost_on_its_way_is_given_again(source, dav) -> None:
+    state = (await look(source)).state
+    dav.put("c.ics", one("c", 3))
+    lost = await look(source, state)
+    again = await look(source, state)
+    assert again.snapshot.events == lost.snapshot.events
+
+
 # --- what objects hold ---
 
 

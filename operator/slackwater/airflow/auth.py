@@ -126,7 +126,7 @@ class Tokens:
         if isinstance(self._auth, StaticToken):
             value = (await self._read(self._auth.ref)).strip()
             if value == refused:
-                self._refuse(value)
+                raise self._refusal(value)
             self._still_refused(value)
             life = _life(value, self._clock, fresh=False)
             return self._dated(value, None if life is None else max(life * _RENEW_AT, _REREAD))
@@ -136,13 +136,13 @@ class Tokens:
 
     async def _login(self, auth: Login) -> str:
         tried = ""
-        while True:
+        for _ in range(2):
             # Read anew each time: a changed password is in the Secret before anybody tells us.
             username = (await self._read(auth.username_ref)).strip()
             password = (await self._read(auth.password_ref)).rstrip("\r\n")
             pair = f"{len(username)}:{username}{password}"
             if pair == tried:
-                self._refuse(pair)
+                break
             self._still_refused(pair)
             answer = await self._exchange(username, password)
             if answer.ok:
@@ -153,6 +153,7 @@ class Tokens:
             if answer.status not in {400, 401, 403, 422}:
                 raise unexpected(answer, what=self._what)
             tried = pair
+        raise self._refusal(tried)
 
     async def _read(self, ref: SecretKeyRef) -> str:
         try:
@@ -161,9 +162,11 @@ class Tokens:
             # Our callers know one branch of errors; reason and sentence stay the secret's.
             raise AirflowError(error.reason, retry_after=error.retry_after, **error.gaps) from None
 
-    def _refuse(self, secret: str) -> None:
+    def _refusal(self, secret: str) -> AirflowError:
+        """The error for a secret that was refused just now."""
         until = self._clock.monotonic() + REFUSED_FOR.total_seconds()
         self._refused = (_digest(secret), until)
+        return AirflowError(Reason.UNAUTHORIZED, retry_after=REFUSED_FOR, what=self._what)
 
     def _still_refused(self, secret: str) -> None:
         """Spare an account that locks after so many wrong passwords."""

@@ -84,7 +84,7 @@ class Preflight:
             problem=problem or await self._scheduler_problem(),
             detail=detail,
             own_schedule=_has_schedule(dag),
-            params_schema=_schemas(dag.get("params")),
+            params_schema=_params(dag.get("params")),
         )
 
     async def _scheduler_problem(self) -> Reason | None:
@@ -138,14 +138,12 @@ def _has_schedule(dag: Mapping[str, Any]) -> bool:
     return dag.get("timetable_summary") not in {None, "None"}
 
 
-def _schemas(params: Any) -> dict[str, Any]:
-    """JSON schema by param, with the param's value as its default."""
+def _params(params: Any) -> dict[str, Any]:
+    """Default and JSON schema by param, as `core.conf.check_params` reads them."""
     if not isinstance(params, dict):
         return {}
-    found: dict[str, Any] = {}
-    for name, param in params.items():
-        schema = param.get("schema") if isinstance(param, dict) else None
-        if isinstance(schema, dict):
-            value = param.get("value")
-            found[name] = schema if value is None else {"default": value, **schema}
-    return found
+    return {
+        name: {"value": param.get("value"), "schema": param["schema"]}
+        for name, param in params.items()
+        if isinstance(param, dict) and isinstance(param.get("schema"), dict)
+    }

@@ -11,6 +11,7 @@ its deadline, size limit and address checks; objects are read only in the expand
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -86,18 +87,21 @@ class CaldavSource:
         cursor = usable(state, self._config_hash, horizon)
         probe, token = await self._probe(collection, cursor)
         if probe is Probe.SAME:
-            return Fetched(None, self._state(horizon, Marks(token=token, ctag=cursor.get("ctag"))))
+            return self._same(horizon, cursor, {"token": token})
         # Read before the objects are: what changes meanwhile is seen at the next look.
         marks = await collection.marks()
+        probes = {"token": marks.token if self._can_sync else None, "ctag": marks.ctag}
         if probe is Probe.UNSUPPORTED and cursor.get("ctag", "") == marks.ctag:
-            return Fetched(None, self._state(horizon, marks))
+            return self._same(horizon, cursor, probes)
         stored, withheld = None, 0
         if probe is not Probe.LOST and self._stored_for == horizon:
             stored = await self._renewed(collection, horizon)
-            if stored is not None and stored == self._stored and cursor:
-                return Fetched(None, self._state(horizon, marks))
         if stored is None:
             stored, withheld = await self._all(collection, horizon)
+        objects = _digest(stored, marks)
+        if cursor.get("objects") == objects:
+            self._stored, self._stored_for = stored, horizon
+            return self._same(horizon, cursor, probes)
         owners = await collection.addresses(marks.owner) if marks.owner else frozenset()
         source = Source(
             calendar_id=f"caldav:{self._config.url.rstrip('/')}",
@@ -111,7 +115,8 @@ class CaldavSource:
         expansion = await self._opening.expand(documents, horizon, source)
         self._stored, self._stored_for = stored, horizon
         warnings = [Warned(Reason.SERIES_SKIPPED, withheld)] if withheld else []
-        return fetched(self._config_hash, horizon, self._cursor(marks), expansion, now, *warnings)
+        new = {"objects": objects, **_given(probes)}
+        return fetched(self._config_hash, horizon, new, expansion, now, *warnings)
 
     async def aclose(self) -> None:
         """Let connections go."""
@@ -166,13 +171,28 @@ class CaldavSource:
         new = await collection.named(wanted, self._data) if wanted else {}
         return None if new is None else same | new
 
-    def _state(self, horizon: Span, marks: Marks) -> FetchState:
-        cursor = {**self._cursor(marks), "horizon": horizon_text(horizon)}
-        return FetchState(self._config_hash, cursor)
+    def _same(
+        self, horizon: Span, cursor: Mapping[str, str], probes: Mapping[str, str | None]
+    ) -> Fetched:
+        """Word that nothing changed, and what to probe with the next time."""
+        new = {**cursor, **_given(probes), "horizon": horizon_text(horizon)}
+        return Fetched(None, FetchState(self._config_hash, new))
 
-    def _cursor(self, marks: Marks) -> dict[str, str]:
-        probes = {"token": marks.token if self._can_sync else None, "ctag": marks.ctag}
-        return {name: value for name, value in probes.items() if value is not None}
+
+def _given(probes: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in probes.items() if value is not None}
+
+
+def _digest(stored: Mapping[str, Stored], marks: Marks) -> str:
+    """Names what a snapshot is made of.
+
+    It is kept in the state and not here: that a snapshot was made does not mean that it arrived.
+    """
+    total = hashlib.sha256(f"{marks.zone}\0{marks.owner}".encode())
+    for href in sorted(stored):
+        total.update(hashlib.sha256(href.encode()).digest())
+        total.update(hashlib.sha256(stored[href].data).digest())
+    return total.hexdigest()
 
 
 def _within(horizon: Span) -> Span:

@@ -248,11 +248,10 @@ class _Child:
 
 def _environment() -> dict[str, str]:
     """Nothing of ours but where modules and time zones are: the rest may hold secrets."""
-    kept = {name: os.environ[name] for name in ("PYTHONTZPATH",) if name in os.environ}
+    names = ("PYTHONTZPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     return {
-        **kept,
+        **{name: os.environ[name] for name in names if name in os.environ},
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
     }
 

@@ -26,7 +26,8 @@ class Fault:
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.sentence} {self.remedy}".rstrip()
+        stop = "" if self.sentence.endswith(".") else "."
+        return f"{self.where}: {self.sentence}{stop} {self.remedy}".rstrip()
 
 
 def place_of(key: Key, path: Path) -> str:

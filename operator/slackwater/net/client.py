@@ -182,6 +182,8 @@ def _reason(error: BaseException) -> Reason:
         if isinstance(cause, _BlockedAddressError):
             return Reason.BLOCKED_TARGET
         cause = cause.__cause__ or getattr(cause, "os_error", None)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Reason.UNREACHABLE  # an untrusted certificate is a ValueError, too
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return Reason.BAD_REQUEST
     return Reason.UNREACHABLE

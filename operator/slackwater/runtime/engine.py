@@ -256,11 +256,18 @@ class Engine:
             for ref in self._asked.pop(key, ()):
                 self._touch(ref)
             if isinstance(follower, PoolFollower):
+                self._compare_nodes(follower)
                 for ref in follower.watchers:
                     self._touch(ref)
             elif isinstance(follower, AirflowFollower):
                 await self._tend(follower)
             self.queue.add(key)
+
+    def _compare_nodes(self, follower: PoolFollower) -> None:
+        overlap = self.world.overlap(follower.ref)
+        if overlap != follower.overlap:
+            follower.overlap = overlap
+            self.world.touch_users(Key(Kind.GPU_POOL, follower.ref))
 
     async def _tend(self, follower: AirflowFollower) -> None:
         """See to runs of ours without an owner; a pool may have waited for this list of runs."""

@@ -165,7 +165,7 @@ def _pool(
     if supporting.spec is None:
         return PoolView(ref=ref, refused=follower.trouble)
     grant = pool_grant(supporting.spec, ref.namespace, namespace, labels)
-    refused = follower.trouble
+    refused = follower.trouble or follower.overlap
     if grant is None:
         refused = Trouble(Reason.POOL_NOT_GRANTED, {"ref": ref, "namespace": namespace})
     return PoolView(

@@ -46,6 +46,7 @@ class PoolFollower:
         self.rules = PoolRules(ref=ref)
         self.interval = timedelta(seconds=15)
         self.trouble: Trouble | None = None
+        self.overlap: Trouble | None = None  # an older pool has a node of this one
         self.sample: Sample | None = None
         self.fault: Reason | None = None
         self.history: deque[tuple[datetime, float]] = deque()

@@ -111,8 +111,9 @@ class Publisher:
                 reason = unusable(view, now)
                 numbers = sample_gaps(PoolView(ref=follower.ref, sample=follower.sample))
                 data = Trouble(reason, numbers | {"pool": follower.ref}) if reason else None
+                trouble = follower.trouble or follower.overlap
                 return (
-                    condition("Ready", follower.trouble, Reason.ACCEPTED),
+                    condition("Ready", trouble, Reason.ACCEPTED),
                     condition("DataFresh", follower.trouble or data, Reason.FRESH),
                 )
             case AirflowFollower():

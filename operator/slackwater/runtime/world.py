@@ -27,6 +27,7 @@ from slackwater.core.run import Known
 from slackwater.core.seen import Override, Trouble
 from slackwater.core.spec import Identity, Ref, TrainingWindow
 from slackwater.core.status import Status
+from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
 from slackwater.ports import Airflow, CalendarSource, Clock, Key, Kind, PoolSource, Stored
 from slackwater.runtime.airflow_follower import AirflowFollower
@@ -350,6 +351,26 @@ class World:
         if owner in self.windows:
             self._touched(owner)
 
+    # --- pools that share nodes
+
+    def overlap(self, ref: Ref) -> Trouble | None:
+        """Which older pool has a node of this one too: their promises would not add up (R6)."""
+        mine, follower = self.pools.get(ref), self.pool(ref)
+        if mine is None or mine.spec is None or follower is None or follower.sample is None:
+            return None
+        nodes = {room.node for room in follower.sample.rooms}
+        for other_ref, other in sorted(self.pools.items()):
+            other_follower = self.pool(other_ref)
+            if other.spec is None or other_follower is None or other_follower.sample is None:
+                continue
+            older = (other.stored.created, other_ref) < (mine.stored.created, ref)
+            if not older or _metered_by(other.spec) != _metered_by(mine.spec):
+                continue
+            shared = nodes.intersection(room.node for room in other_follower.sample.rooms)
+            if shared:
+                return Trouble(Reason.OVERLAPS, {"node": min(shared), "other": other_ref})
+        return None
+
     # --- looking things up
 
     def identity(self, record: WindowRecord) -> Identity:
@@ -383,6 +404,12 @@ def _calendar_settings(spec: CalendarSpec) -> CalendarSettings:
     if spec.refresh_interval_seconds is not None:
         refresh = timedelta(seconds=spec.refresh_interval_seconds)
     return CalendarSettings(refresh, timedelta(seconds=spec.max_staleness_seconds), spec.privacy)
+
+
+def _metered_by(spec: GPUPoolSpec) -> tuple[str, str] | object:
+    """Where a pool's nodes are known from; a static pool has none that another could share."""
+    prometheus = spec.source.prometheus
+    return object() if prometheus is None else (prometheus.server_address, spec.resource)
 
 
 def _origin(spec: GPUPoolSpec) -> str:
