@@ -16,11 +16,10 @@ import pytest
 from slackwater.core import allot as allot_module
 from slackwater.core import decide as decide_module
 from slackwater.core import finish, keep, occurrence, report, start
-from slackwater.core.run import Denied
 from slackwater.core.sample import Room, Sample
 from slackwater.core.span import Span
 from slackwater.core.words import Reason
-from slackwater.errors import Ambiguous, PoolError
+from slackwater.errors import Ambiguous, PoolError, Refused
 from slackwater.runtime import carry_out as carry_out_module
 from slackwater.runtime import engine as engine_module
 from slackwater.runtime import world as world_module
@@ -120,9 +119,8 @@ def lost_reply_read_as_refusal(patch: Patch) -> None:
         async def refused(*args: Any) -> Any:
             try:
                 return await trigger(*args)
-            except Ambiguous:
-                follower.deny(action.run_id, Denied(clock.now(), Reason.REJECTED))
-                return None
+            except Ambiguous as lost:
+                raise Refused(Reason.REJECTED) from lost
 
         follower.airflow.trigger = refused
         try:

@@ -103,9 +103,13 @@ class Account:
 
     # --- in words
 
-    def paragraph(self) -> str:
-        """All of it: state, reason, what held it back, and its run."""
-        parts = [self._lead(), self._held_back(), self._run()]
+    def paragraph(self, said: str | None = None) -> str:
+        """All of it: state, reason, what held it back, and its run.
+
+        Args:
+            said: a sentence that the reader has seen already.
+        """
+        parts = [self._lead(said), self._held_back(), self._run()]
         return " ".join(part for part in parts if part)
 
     def sentence(self) -> str | None:
@@ -140,7 +144,7 @@ class Account:
             return None
         return next((edge.entry for edge in self.layout.denies if at in edge.span), None)
 
-    def _lead(self) -> str:
+    def _lead(self, said: str | None) -> str:
         if self.line is None:
             return self._unrecorded()
         state, text = self.line.state.value, self.sentence()
@@ -148,6 +152,8 @@ class Account:
             # The wait itself follows with its length; without one, its name has to do.
             waits = any(w.reason is self.line.reason for w in self.waited())
             return f"{state}." if waits else f"{state}: {phrase(self.line.reason)}."
+        if text == said:
+            return f"{state}."
         return text if text.lower().startswith(state.lower()) else f"{state}. {text}"
 
     def _unrecorded(self) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from slackwater.core.occurrence import Layout
     from slackwater.core.spec import Ref
     from slackwater.ports import Clock
-    from slackwater.runtime.world import WindowRecord
+    from slackwater.runtime.records import WindowRecord
 
 _BEHIND: Final = timedelta(days=2)
 _AHEAD: Final = timedelta(days=7)

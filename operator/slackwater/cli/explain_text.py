@@ -58,16 +58,14 @@ class Explanation:
     def paragraph(self) -> str:
         """The whole in one paragraph."""
         parts = []
-        message = self.message()
-        told = self.account.paragraph() if self.account is not None else ""
-        if message and (not self.past or self.account is None):
+        message = None if self.past and self.account is not None else self.message()
+        if message:
             parts.append(message)
-        if told and self.account is not None:
+        if self.account is not None:
             span = self.account.span
             when = f"{write_span(span, zone(self.time_zone))}: " if span else ""
-            # What the sentence of now says already is not said twice.
-            parts.append(f"{when}{told.replace(message, '').strip() if message else told}")
-        return " ".join(part for part in parts if part)
+            parts.append(f"{when}{self.account.paragraph(message)}")
+        return " ".join(parts)
 
     def what_would_change_it(self) -> tuple[str, ...]:
         """Remedies, of the occurrence first, and of what stands in the way now."""

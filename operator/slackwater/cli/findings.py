@@ -21,7 +21,7 @@ from slackwater.core.start import early_capacity, sample_gaps
 from slackwater.core.words import WORDS, Reason, say
 from slackwater.ports import Airflow, Kind, PoolSource
 from slackwater.runtime.calendar_follower import horizon_at
-from slackwater.runtime.world import WindowRecord
+from slackwater.runtime.records import WindowRecord
 
 _UTC: Final = "UTC"
 

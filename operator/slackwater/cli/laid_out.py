@@ -20,7 +20,7 @@ from slackwater.core.words import Reason
 from slackwater.core.zone import instant, zone
 from slackwater.errors import SlackwaterError
 from slackwater.ports import Kind
-from slackwater.runtime.world import WindowRecord
+from slackwater.runtime.records import WindowRecord
 
 _Found = TypeVar("_Found")
 

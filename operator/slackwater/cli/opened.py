@@ -26,6 +26,7 @@ from slackwater.core.words import WORDS, Reason, say
 from slackwater.errors import SlackwaterError, StoreError
 from slackwater.ports import Clock, Key, Kind, Store, Stored
 from slackwater.runtime.observe import observe
+from slackwater.runtime.records import WindowRecord
 from slackwater.runtime.settings import (
     DirectorySettings,
     OperatorSettings,
@@ -34,7 +35,7 @@ from slackwater.runtime.settings import (
     operator_settings,
 )
 from slackwater.runtime.sources import LiveSources, cluster_policies, directory_policies
-from slackwater.runtime.world import WindowRecord, World
+from slackwater.runtime.world import World
 
 if TYPE_CHECKING:
     from slackwater.stores.cluster import Cluster

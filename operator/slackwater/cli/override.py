@@ -17,7 +17,7 @@ from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
 from slackwater.ports import Stored
 from slackwater.runtime.clock import SystemClock
-from slackwater.runtime.world import SKIP_ANNOTATION, TRIGGER_ANNOTATION
+from slackwater.runtime.records import SKIP_ANNOTATION, TRIGGER_ANNOTATION
 
 _ID: Final = re.compile(r"[0-9a-f]{20}")
 _SHORTEST: Final = 4  # letters of an id that may stand for all of it

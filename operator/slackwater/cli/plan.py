@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slackwater.cli.laid_out import Laid
     from slackwater.cli.opened import Opened
     from slackwater.ports import Clock
-    from slackwater.runtime.world import WindowRecord
+    from slackwater.runtime.records import WindowRecord
 
 USUAL: Final = timedelta(days=7)
 LONGEST: Final = timedelta(days=35)

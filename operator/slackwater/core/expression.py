@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-
 from slackwater.core.event import Event
 from slackwater.core.lex import Facts, Unusable, examine
 from slackwater.core.zone import zone as zone_of

@@ -20,6 +20,7 @@ from slackwater.runtime.engine import Engine
 from slackwater.runtime.logs import TransitionLog
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.process import Parts
+from slackwater.runtime.records import Sources
 from slackwater.runtime.serve import Health, serving
 from slackwater.runtime.settings import (
     Address,
@@ -29,7 +30,6 @@ from slackwater.runtime.settings import (
 )
 from slackwater.runtime.sources import LiveSources, cluster_policies, directory_policies
 from slackwater.runtime.tell import Teller
-from slackwater.runtime.world import Sources
 
 if TYPE_CHECKING:
     from slackwater.stores.recorder import EventRecorder

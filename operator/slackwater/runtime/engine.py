@@ -35,10 +35,11 @@ from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.orphans import Orphans
 from slackwater.runtime.pool_follower import PoolFollower
 from slackwater.runtime.reconcile import Reconciler
+from slackwater.runtime.records import Sources
 from slackwater.runtime.supporting import Publisher
 from slackwater.runtime.tell import Teller
 from slackwater.runtime.workqueue import WorkQueue
-from slackwater.runtime.world import Sources, World
+from slackwater.runtime.world import World
 
 LOG: Final = logging.getLogger("slackwater.engine")
 WORKERS: Final = 8

@@ -12,7 +12,8 @@ from slackwater.core.seen import AirflowView, CalendarView, PoolView, Seen, Trou
 from slackwater.core.spec import Effect, PoolGrant, Privacy, Ref, TrainingWindow
 from slackwater.core.words import Reason
 from slackwater.runtime.calendar_follower import horizon_at
-from slackwater.runtime.world import WindowRecord, World
+from slackwater.runtime.records import WindowRecord
+from slackwater.runtime.world import World
 
 
 def observe(

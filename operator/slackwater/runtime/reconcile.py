@@ -23,9 +23,10 @@ from slackwater.runtime.alarm import Alarm
 from slackwater.runtime.carry_out import carry_out
 from slackwater.runtime.observe import observe
 from slackwater.runtime.pool_follower import PoolFollower
+from slackwater.runtime.records import WindowRecord
 from slackwater.runtime.tell import Teller
 from slackwater.runtime.workqueue import WorkQueue
-from slackwater.runtime.world import WindowRecord, World
+from slackwater.runtime.world import World
 
 LIVE_WORDING: Final = timedelta(seconds=60)  # how often live numbers may be renewed (R16)
 LOOK_AGAIN: Final = timedelta(seconds=5)  # after asking Airflow to end or delete a run

@@ -22,8 +22,9 @@ from slackwater.ports import Key, Kind, Store, Stored
 from slackwater.runtime.airflow_follower import AirflowFollower
 from slackwater.runtime.calendar_follower import CalendarFollower
 from slackwater.runtime.pool_follower import PoolFollower
+from slackwater.runtime.records import Supporting
 from slackwater.runtime.tell import Teller
-from slackwater.runtime.world import Supporting, World
+from slackwater.runtime.world import World
 
 LIVE: Final = timedelta(seconds=60)
 # What moves all the time: written at most once a minute, and never for its own sake alone in

@@ -11,7 +11,7 @@ from slackwater.core.transition import ConditionChange, LineChange, is_quiet, tr
 from slackwater.core.words import WORDS, Reason
 from slackwater.ports import Key, Recorder
 from slackwater.runtime.metrics import Metrics
-from slackwater.runtime.world import WindowRecord
+from slackwater.runtime.records import WindowRecord
 
 # Conditions that waiting lines speak for, or that say nothing beyond the status.
 _SILENT: Final = frozenset({"WindowOpen", "CapacityAvailable"})

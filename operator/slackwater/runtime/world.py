@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import timedelta
 from random import Random
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any
 
 from slackwater.api.airflow_instance import AirflowInstanceSpec
 from slackwater.api.calendar import CalendarSpec
@@ -22,89 +21,18 @@ from slackwater.api.read import (
 from slackwater.api.status import from_wire
 from slackwater.calendars.registry import PROVIDERS
 from slackwater.core.identity import run_prefix
-from slackwater.core.occurrence import Layout
 from slackwater.core.run import Known
-from slackwater.core.seen import Override, Trouble
-from slackwater.core.spec import Identity, Ref, TrainingWindow
-from slackwater.core.status import Status
+from slackwater.core.seen import Trouble
+from slackwater.core.spec import Identity, Ref
 from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
 from slackwater.ports import Airflow, CalendarSource, Clock, Key, Kind, PoolSource, Stored
 from slackwater.runtime.airflow_follower import AirflowFollower
 from slackwater.runtime.calendar_follower import CalendarFollower, CalendarSettings
 from slackwater.runtime.pool_follower import PoolFollower
-
-TRIGGER_ANNOTATION: Final = "slackwater.dev/trigger"
-SKIP_ANNOTATION: Final = "slackwater.dev/skip"
-
-SpecT = TypeVar("SpecT")
+from slackwater.runtime.records import Sources, Supporting, WindowRecord, read_override
 
 Follower = CalendarFollower | PoolFollower | AirflowFollower
-
-
-class Sources(Protocol):
-    """Makes the adapters that objects describe. Raises ConfigError where a spec cannot work."""
-
-    @property
-    def files(self) -> bool:
-        """Whether a Calendar may name a file: in a directory of manifests only."""
-        ...
-
-    def calendar(self, key: Key, spec: CalendarSpec) -> CalendarSource:
-        """The source of a Calendar."""
-        ...
-
-    def pool(self, key: Key, spec: GPUPoolSpec) -> PoolSource:
-        """The source of a GPUPool."""
-        ...
-
-    def airflow(self, key: Key, spec: AirflowInstanceSpec) -> Airflow:
-        """The server of an AirflowInstance."""
-        ...
-
-
-def _versions() -> deque[str]:
-    """The resource versions of our last writes: an echo of one is old news."""
-    return deque(maxlen=32)
-
-
-@dataclass(slots=True, kw_only=True)
-class WindowRecord:
-    """A TrainingWindow with what was made of it.
-
-    `status` is the newest that may be acted upon: what is written, or differs from it in wording
-    alone (`unwritten`).
-    """
-
-    stored: Stored
-    spec: TrainingWindow | None = None
-    config: Trouble | None = None
-    status: Status = field(default_factory=Status)
-    unwritten: bool = False
-    written_at: datetime | None = None
-    layout: Layout | None = None
-    layout_of: tuple[object, ...] = ()
-    override: Override = field(default_factory=Override)
-    ours: deque[str] = field(default_factory=_versions)
-
-    def wrote(self, status: Mapping[str, Any], version: str) -> None:
-        """The store took a status."""
-        self.stored = replace(self.stored, status=status, resource_version=version)
-        self.ours.append(version)
-
-
-@dataclass(slots=True)
-class Supporting(Generic[SpecT]):
-    """A Calendar, GPUPool or AirflowInstance with its parsed spec."""
-
-    stored: Stored
-    spec: SpecT | None
-    ours: deque[str] = field(default_factory=_versions)
-
-    def wrote(self, status: Mapping[str, Any], version: str) -> None:
-        """The store took a status."""
-        self.stored = replace(self.stored, status=status, resource_version=version)
-        self.ours.append(version)
 
 
 class World:
@@ -416,20 +344,3 @@ def _origin(spec: GPUPoolSpec) -> str:
     """What of a pool's spec its source is made from."""
     fields = {"source", "node_selector", "nodes", "tolerations", "resource"}
     return json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True)
-
-
-def read_override(annotations: Mapping[str, str]) -> Override:
-    """What a person asked for by annotation; what cannot be read asks for nothing."""
-    trigger: datetime | None = None
-    text = annotations.get(TRIGGER_ANNOTATION, "")
-    if text:
-        try:
-            parsed = datetime.fromisoformat(text)
-        except ValueError:
-            parsed = None
-        if parsed is not None and parsed.tzinfo is not None:
-            trigger = parsed.astimezone(UTC)
-    skips = annotations.get(SKIP_ANNOTATION, "")
-    return Override(
-        trigger=trigger, skip=frozenset(part.strip() for part in skips.split(",") if part.strip())
-    )
