@@ -37,7 +37,7 @@ class _Clock(SystemClock):
 
 
 class _World(World):
-    async def travel(self, *, slow: float = 0.05) -> None:  # noqa: ARG002 - nothing is slow here
+    async def travel(self, *, slow: float = 0.05) -> None:
         await asyncio.sleep(0)
 
 
@@ -117,4 +117,4 @@ if __name__ == "__main__":
     delays = asyncio.run(burst(1000))
     count = len(delays)
     rate = count / max(delays)
-    print(f"{count} windows: last accepted after {max(delays):.2f} s, {rate:.0f}/s")  # noqa: T201
+    print(f"{count} windows: last accepted after {max(delays):.2f} s, {rate:.0f}/s")

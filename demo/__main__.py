@@ -86,7 +86,9 @@ def _show(console: Console, rows: list[Row]) -> bool:
         (row.event, row.story, row.slackwater, row.airflow, "differs" if row.differences else "ok")
         for row in rows
     ]
-    console.table(("event", "what should have happened", "Slackwater says", "Airflow says", ""), cells)
+    console.table(
+        ("event", "what should have happened", "Slackwater says", "Airflow says", ""), cells
+    )
     console.line()
     differing = [row for row in rows if row.differences]
     for row in differing:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from demo.manifests import NAMESPACE, Secrets
+from slackwater.ports import Kind
 from testbed import helm
 from testbed.kubernetes import ControlPlane, binaries
 
@@ -148,9 +149,11 @@ class Cluster:
             self._create({**secret, "stringData": dict(keys)})
         self.kubectl("apply", "-f", manifests)
 
-    def training_windows(self) -> Sequence[Object]:
-        """The TrainingWindows as the API has them."""
-        answer = self.kubectl("get", "tw", f"--namespace={NAMESPACE}", "--output=json")
+    def objects(self, kind: Kind) -> Sequence[Object]:
+        """The objects of a kind as the API has them."""
+        answer = self.kubectl(
+            "get", f"{kind}.slackwater.dev", f"--namespace={NAMESPACE}", "--output=json"
+        )
         items: Sequence[Object] = json.loads(answer)["items"]
         return items
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
@@ -41,9 +42,9 @@ class Console:
         self._acts += 1
         self.line(f"  {now():%H:%M:%S}  {self._acts}  {text}")
 
-    def table(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns as wide as their widest cell."""
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        for row in (head, tuple("-" * width for width in widths), *rows):
+        for row in (head, ["-" * width for width in widths], *rows):
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
             self.line(f"  {'  '.join(cells).rstrip()}")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo.manifests import NAMESPACE
 from slackwater.ports import Kind
 from slackwater.runtime.clock import SystemClock
 from slackwater.stores.directory import DirectoryStore
@@ -18,7 +17,7 @@ from testbed.process import Server
 _SOURCES = Path(__file__).parents[1] / "operator"
 
 Statuses = dict[str, Mapping[str, Any]]
-"""`status` of each TrainingWindow of the examples, by name."""
+"""`status` of each object of one kind, by name; all are in the namespace of the examples."""
 
 
 class Controller(Server):
@@ -35,8 +34,8 @@ class Controller(Server):
         """It has read every object."""
         return web.answers(f"{self.url}/readyz")
 
-    def statuses(self) -> Statuses:
-        """What the TrainingWindows say now."""
+    def statuses(self, kind: Kind) -> Statuses:
+        """What the objects of a kind say now."""
         raise NotImplementedError
 
 
@@ -63,16 +62,14 @@ class DirectoryController(Controller):
             *("--data", self.home / "data", "--listen", f"127.0.0.1:{self.port}"),
         ]
 
-    def statuses(self) -> Statuses:
+    def statuses(self, kind: Kind) -> Statuses:
         """Read beside the running process, as `slackwater explain` does."""
         if self._store is None:
             database = self.home / "data" / "slackwater.db"
             self._store = DirectoryStore([self._manifests], database, None, SystemClock())
             self._loop.run(self._store.open(beside=True))
         stored = self._loop.run(self._store.objects())
-        return {
-            one.key.ref.name: one.status for one in stored if one.key.kind is Kind.TRAINING_WINDOW
-        }
+        return {one.key.ref.name: one.status for one in stored if one.key.kind is kind}
 
     def close(self) -> None:
         """Stop it and let the database go."""
@@ -91,7 +88,7 @@ class OperatorController(Controller):
         arguments: of the container, with the address of metrics left to us.
         variables: of the container.
         kubeconfig: holds the service account's token.
-        read: gives the TrainingWindows of the namespace as the API has them.
+        read: gives the objects of a kind as the API has them.
     """
 
     def __init__(
@@ -100,7 +97,7 @@ class OperatorController(Controller):
         arguments: Sequence[str],
         variables: Mapping[str, str],
         kubeconfig: Path,
-        read: Callable[[], Sequence[Mapping[str, Any]]],
+        read: Callable[[Kind], Sequence[Mapping[str, Any]]],
     ) -> None:
         super().__init__(home)
         self._arguments, self._variables = list(arguments), dict(variables)
@@ -119,10 +116,6 @@ class OperatorController(Controller):
             "SLACKWATER_METRICS_ADDRESS": f"127.0.0.1:{self.port}",
         }
 
-    def statuses(self) -> Statuses:
+    def statuses(self, kind: Kind) -> Statuses:
         """What the API server has."""
-        return {
-            item["metadata"]["name"]: item.get("status", {})
-            for item in self._read()
-            if item["metadata"]["namespace"] == NAMESPACE
-        }
+        return {item["metadata"]["name"]: item.get("status", {}) for item in self._read(kind)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,10 @@ class Expected:
     not_before: datetime | None = None
     not_after: datetime | None = None
     conf: Json = field(default_factory=dict)
+
+    def later_than(self, instant: datetime) -> Expected:
+        """The same, but no run of it may be older than this instant either."""
+        return replace(self, not_before=max(instant, self.not_before or instant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,10 @@ def compare(
         for one in expected
         for run in of_occurrence(runs, one.window, one.occurrence)
     }
-    for run in ours(runs):
-        if run["dag_run_id"] not in known:
-            rows.append(
-                Row("?", "a run that no event asked for", "-", _shown([run]), ("unexpected run",))
-            )
-    return rows
+    strays = [run for run in ours(runs) if run["dag_run_id"] not in known]
+    return rows + [
+        Row("?", "no event asks for it", "-", _shown([run]), ("unexpected run",)) for run in strays
+    ]
 
 
 def _row(one: Expected, line: Json | None, runs: Sequence[Json]) -> Row:

@@ -130,7 +130,7 @@ class Stage:
 
     def _open_metrics(self) -> str:
         self.gpus = self._start(PoolProcess(NODES, GPUS, home=self.data / "gpus"))
-        self.load = Load(self.gpus, NODES, GPUS)
+        self.load = Load(self.gpus, GPUS)
         self.prometheus = self._start(
             Prometheus([self.gpus.target], home=self.data / "prometheus", interval="1s")
         )
@@ -180,7 +180,7 @@ class Stage:
                 self.cluster.arguments,
                 self.cluster.variables,
                 self.cluster.operator_kubeconfig,
-                self.cluster.training_windows,
+                self.cluster.objects,
             )
             words = "slackwater operator, as the chart's service account"
         self._start(self.controller)

@@ -10,6 +10,7 @@ from demo.controller import Statuses
 from demo.ledger import ours
 from demo.stage import Stage
 from slackwater.errors import SlackwaterError
+from slackwater.ports import Kind
 
 _POLL = 0.15
 _T = TypeVar("_T")
@@ -34,11 +35,11 @@ class Watch:
         self._patience = patience
 
     def until(self, what: str, look: Callable[[], _T | None], seconds: float) -> _T:
-        """Look again and again until `look` gives something.
+        """Look again and again until `look` gives something that is true.
 
         Args:
             what: what is waited for, for the message.
-            look: gives what was waited for, None while it is not there.
+            look: gives what was waited for; None, False or nothing while it is not there.
             seconds: the limit, before patience.
 
         Returns:
@@ -52,7 +53,7 @@ class Watch:
         trouble = ""
         while True:
             try:
-                if (found := look()) is not None:
+                if found := look():
                     return found
                 trouble = ""
             except (OSError, RuntimeError, SlackwaterError) as error:
@@ -70,7 +71,7 @@ class Watch:
 
     def statuses(self) -> Statuses:
         """Of all TrainingWindows, by name."""
-        return self._stage.controller.statuses()
+        return self._stage.controller.statuses(Kind.TRAINING_WINDOW)
 
     def status(self, window: str) -> Mapping[str, Any]:
         """Of one TrainingWindow; empty before there is one."""
@@ -80,6 +81,11 @@ class Watch:
         """Its ledger."""
         found: Sequence[Line] = self.status(window).get("occurrences", ())
         return found
+
+    def pool_condition(self, pool: str, kind: str) -> Mapping[str, Any]:
+        """One condition of a GPUPool; empty before there is one."""
+        found = self._stage.controller.statuses(Kind.GPU_POOL).get(pool, {}).get("conditions", ())
+        return next((one for one in found if one["type"] == kind), {})
 
     def runs(self) -> list[Mapping[str, Any]]:
         """The runs of ours that Airflow has a record of."""

@@ -182,7 +182,7 @@ async def test_an_unknown_zone_is_refused_and_never_read_as_another(expand) -> N
         )
     )
     assert starts(found.events) == ["04-01T10:00"]
-    assert found.warnings == (Warned(Reason.UNKNOWN_TIME_ZONE, 2),)
+    assert found.warnings == (Warned(Reason.UNKNOWN_EVENT_ZONE, 2),)
 
 
 async def test_an_iana_name_goes_before_a_definition_that_contradicts_it(expand) -> None:
@@ -200,7 +200,7 @@ async def test_two_documents_may_mean_different_zones_by_one_name(expand) -> Non
     assert starts((await expand(east)).events) == ["04-01T04:30"]
     assert starts((await expand(west)).events) == ["04-01T13:00"]
     assert starts((await expand(east, west)).events) == ["04-01T04:30", "04-01T13:00"]
-    assert (await expand(calendar(event))).warnings == (Warned(Reason.UNKNOWN_TIME_ZONE, 1),)
+    assert (await expand(calendar(event))).warnings == (Warned(Reason.UNKNOWN_EVENT_ZONE, 1),)
 
 
 async def test_a_definition_that_would_take_for_ever_is_not_evaluated(expand) -> None:
@@ -211,7 +211,7 @@ async def test_a_definition_that_would_take_for_ever_is_not_evaluated(expand) ->
     )
     found = await expand(feed)
     assert starts(found.events) == ["04-01T10:00"]
-    assert found.warnings == (Warned(Reason.UNKNOWN_TIME_ZONE, 1),)
+    assert found.warnings == (Warned(Reason.UNKNOWN_EVENT_ZONE, 1),)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ async def test_a_feed_in_an_unknown_zone_leaves_its_days_to_the_training_window(
         calendar("X-WR-TIMEZONE:Mars/Olympus", vevent("a", "DTSTART;VALUE=DATE:20260401"), PLAIN)
     )
     assert [event.wall is None for event in found.events] == [False, True]
-    assert found.warnings == (Warned(Reason.UNKNOWN_TIME_ZONE, 1),)
+    assert found.warnings == (Warned(Reason.UNKNOWN_EVENT_ZONE, 1),)
 
 
 async def test_a_day_at_the_edge_of_the_horizon_is_found_in_its_own_zone(expand) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slackwater.core.words import Reason, say
 from slackwater.ports import FetchState
 from tests.cli.reading_bench import (
     ASIDE,
@@ -81,14 +82,22 @@ def test_everything_that_is_referred_to_gets_a_tick(bench: Bench, server: FakeAi
 
     assert (printed.code, printed.err) == (0, "")
     assert printed.out.splitlines() == [
-        ("✓  Calendar research/team"
-        "                                                                 1 event."),
-        ("✓  GPUPool research/box"
-        "                                                                   8 of 8 GPUs free."),
-        ("✓  AirflowInstance research/default"
-        "                                                       Airflow 3.3.2."),
-        ("✓  DAG train in AirflowInstance research/default"
-        "                                          DAG train can be triggered."),
+        (
+            "✓  Calendar research/team"
+            "                                                                 1 event."
+        ),
+        (
+            "✓  GPUPool research/box"
+            "                                                                   8 of 8 GPUs free."
+        ),
+        (
+            "✓  AirflowInstance research/default"
+            "                                                       Airflow 3.3.2."
+        ),
+        (
+            "✓  DAG train in AirflowInstance research/default"
+            "                                          DAG train can be triggered."
+        ),
         "✓  TrainingWindow research/nightly may use Calendar research/team",
         "✓  TrainingWindow research/nightly may use 8 GPUs of GPUPool research/box",
         "✓  TrainingWindow research/nightly may use DAG train in AirflowInstance research/default",
@@ -180,7 +189,7 @@ def test_what_a_calendar_leaves_out_is_a_note_beside_its_tick(bench: Bench) -> N
 
     assert found["ok"]
     assert [note["reason"] for note in found["notes"]] == ["SeriesSkipped"]
-    assert "1 repeating events could not be expanded" in check(bench).out
+    assert say(Reason.SERIES_SKIPPED, count=1) in check(bench).out
 
 
 def test_a_prometheus_that_is_not_there(bench: Bench) -> None:
@@ -254,7 +263,7 @@ def test_a_wrong_password_and_a_missing_one(bench: Bench, server: FakeAirflow) -
     password.unlink()
     ((_, sentence, missing),) = failed(bench)
 
-    assert about == "DAG train in AirflowInstance research/default"
+    assert about == "AirflowInstance research/default"
     assert wrong == "Check the secret that the object names."
     assert sentence == "Secret research/airflow has no key password."
     assert missing == "Add the key or correct the reference."
@@ -334,7 +343,7 @@ def test_each_grant_that_is_missing_is_named_with_who_can_give_it(
         "Ask its owner to add the DAG to the grant's dags.",
     ]
     assert all(about.startswith("TrainingWindow research/nightly may use") for about, _, _ in found)
-    assert not any("/dags/" in path for _, path, _ in server.requests)
+    assert not any("/dags/train" in path for _, path, _ in server.requests)
 
 
 def test_more_gpus_than_the_grant_and_no_pool_where_one_is_needed(

@@ -107,40 +107,54 @@ def told(bench: Bench, *words: str) -> str:
     [
         (
             13,
-            ("Fri 2026-11-13 22:00 - Sat 06:00: Missed. 7 h 12 m waiting for GPUs (closest 03:40: "
-            "14 of 16), 10 m DAG paused, 48 m denied by `reserved`."),
+            (
+                "Fri 2026-11-13 22:00 - Sat 06:00: Missed. 7 h 12 m waiting for GPUs (closest 03:40: "
+                "14 of 16), 10 m DAG paused, 48 m denied by `reserved`."
+            ),
         ),
         (
             14,
-            ("Sat 2026-11-14 22:00 - Sun 06:00: Succeeded. The run of DAG train succeeded. "
-            f"30 m held. Run {RUN}: Sat 2026-11-14 22:40 - Sun 03:52 (5 h 12 m)."),
+            (
+                "Sat 2026-11-14 22:00 - Sun 06:00: Succeeded. The run of DAG train succeeded. "
+                f"30 m held. Run {RUN}: Sat 2026-11-14 22:40 - Sun 03:52 (5 h 12 m)."
+            ),
         ),
         (
             15,
-            ("Sun 2026-11-15 22:00 - Mon 06:00: Failed. The run of DAG train failed. "
-            f"Run {RUN}: Sun 2026-11-15 22:40 - Mon 03:52 (5 h 12 m)."),
+            (
+                "Sun 2026-11-15 22:00 - Mon 06:00: Failed. The run of DAG train failed. "
+                f"Run {RUN}: Sun 2026-11-15 22:40 - Mon 03:52 (5 h 12 m)."
+            ),
         ),
         (
             16,
-            ("Mon 2026-11-16 22:00 - Tue 06:00: Cancelled. `demo` began and cancels runs. "
-            "1 h 10 m denied by `demo`. "
-            f"Run {RUN}: Mon 2026-11-16 22:40 - Tue 03:52 (5 h 12 m)."),
+            (
+                "Mon 2026-11-16 22:00 - Tue 06:00: Cancelled. `demo` began and cancels runs. "
+                "1 h 10 m denied by `demo`. "
+                f"Run {RUN}: Mon 2026-11-16 22:40 - Tue 03:52 (5 h 12 m)."
+            ),
         ),
         (17, "Tue 2026-11-17 22:00 - Wed 06:00: Skipped by request."),
         (
             18,
-            ("Wed 2026-11-18 22:00 - Thu 06:00: Superseded. Another occurrence started in the same "
-            "time and overlap is Once."),
+            (
+                "Wed 2026-11-18 22:00 - Thu 06:00: Superseded. Another occurrence started in the same "
+                "time and overlap is Once."
+            ),
         ),
         (
             19,
-            ("Thu 2026-11-19 22:00 - Fri 06:00: Missed: Slackwater was not running during the "
-            "window."),
+            (
+                "Thu 2026-11-19 22:00 - Fri 06:00: Missed: Slackwater was not running during the "
+                "window."
+            ),
         ),
         (
             20,
-            ("Fri 2026-11-20 22:00 - Sat 06:00: Missed: the start deadline of 2026-11-21 00:00 "
-            "passed."),
+            (
+                "Fri 2026-11-20 22:00 - Sat 06:00: Missed: the start deadline of 2026-11-21 00:00 "
+                "passed."
+            ),
         ),
         (21, "Sat 2026-11-21 22:00 - Sun 06:00: Cancelled. The event was deleted."),
     ],
@@ -237,8 +251,10 @@ def test_an_open_wait_counts_up_to_now_and_the_conditions_follow(bench: Bench) -
     assert (printed.code, printed.err) == (0, "")
     assert printed.out.splitlines() == [
         "research/nightly   times in Europe/Berlin",
-        ("DAG train is paused. Mon 2026-11-23 22:00 - Tue 06:00: Waiting. 1 h 30 m DAG paused, "
-        "1 h waiting for GPUs (closest 03:40: 9 of 16)."),
+        (
+            "DAG train is paused. Mon 2026-11-23 22:00 - Tue 06:00: Waiting. 1 h 30 m DAG paused, "
+            "1 h waiting for GPUs (closest 03:40: 9 of 16)."
+        ),
         "",
         "CONDITION  STATUS  REASON     SINCE                 MESSAGE",
         "Ready      True    Accepted   Mon 2026-11-23 22:00  The configuration is accepted.",

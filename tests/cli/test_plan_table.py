@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slackwater.cli.reading import columns, write_length
+from slackwater.core.words import Reason, say
 from tests.cli.reading_bench import (
     CANARY,
     Bench,
@@ -60,8 +61,10 @@ def test_times_are_those_of_the_windows_zone_and_every_edge_has_its_name(bench: 
         "research/nightly   times in Europe/Berlin",
         "  Suspended.",
         "  OCCURRENCE                        ENTRY  MAY START              CUT AWAY",
-        ("  Tue 2026-11-24 22:00 - Wed 06:00  team   Tue 22:00 - Wed 01:00"
-        "  Wed 01:00 - 03:00 by `reserved`"),
+        (
+            "  Tue 2026-11-24 22:00 - Wed 06:00  team   Tue 22:00 - Wed 01:00"
+            "  Wed 01:00 - 03:00 by `reserved`"
+        ),
         "                                           Wed 03:00 - 06:00",
         "  Deny      `reserved`  Wed 2026-11-25 01:00 - 03:00  whenRunning: Cancel",
         "  Deadline  `papers`    Fri 2026-11-27 00:00",
@@ -180,7 +183,7 @@ def test_what_a_calendar_had_to_leave_out_is_said(bench: Bench) -> None:
 
     printed = bench.run("plan")
 
-    assert "1 repeating events could not be expanded and were left out." in printed.out
+    assert say(Reason.SERIES_SKIPPED, count=1) in printed.out
     assert "Nothing between" in printed.out
 
 
@@ -246,3 +249,27 @@ def test_lengths_are_written_in_hours_and_minutes(seconds: int, text: str) -> No
     from datetime import timedelta
 
     assert write_length(timedelta(seconds=seconds)) == text
+
+
+def test_events_of_untrusted_organisers_are_counted_with_a_remedy() -> None:
+    from datetime import UTC, datetime
+
+    from slackwater.cli.laid_out import Laid
+    from slackwater.cli.plan_text import as_table
+    from slackwater.cli.reading import Screen
+    from slackwater.core.occurrence import Layout
+    from slackwater.core.span import Span
+    from slackwater.core.spec import Dag, Ref, TrainingWindow
+
+    spec = TrainingWindow(dag=Dag(airflow=Ref("research", "default"), dag_id="train"))
+    laid = Laid(
+        ref=Ref("research", "nightly"),
+        spec=spec,
+        within=Span(datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)),
+        layout=Layout(occurrences=(), allows=None, denies=(), deadlines=(), untrusted=2),
+    )
+
+    text = "\n".join(as_table([laid], Screen(200), titles=False))
+
+    assert "2 matching events were organised by others and do not trigger." in text
+    assert "list the organisers in match.organizers." in text

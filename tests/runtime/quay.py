@@ -72,7 +72,7 @@ class Quay:
             poll=timedelta(milliseconds=20),
         )
         self.manifests = root / "manifests"
-        self.manifests.mkdir()
+        self.manifests.mkdir(parents=True)
         self.password = root / "secrets" / NAMESPACE / "airflow" / "password"
         self.password.parent.mkdir(parents=True)
         self.password.write_text("admin\n")

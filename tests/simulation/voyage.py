@@ -367,8 +367,15 @@ class Voyage:
         calendar.put(Entry(entry.uid, entry.logical, entry.original, entry.start, entry.end, title))
 
     def _rekey(self) -> None:
-        """A series edited whole: another uid at the same time."""
-        found = self._some_event()
+        """A series edited whole: another uid at the same time, best while its run is going on."""
+        now = self.world.now()
+        going_on = [
+            (calendar, entry)
+            for calendar in self.calendars.values()
+            for entry in calendar.entries.values()
+            if entry.start <= now < entry.end and entry.title.startswith("w")
+        ]
+        found = self.script.choice(going_on) if going_on else self._some_event()
         if found is None:
             return
         calendar, entry = found

@@ -88,7 +88,7 @@ async def running(store: KubernetesStore) -> AsyncIterator[asyncio.Task[Any]]:
 async def until(condition: Callable[[], object], timeout: float = 20) -> None:
     """Poll what another thread or a real server does."""
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110  # there is no event to wait for
+        while not condition():  # there is no event to wait for
             await asyncio.sleep(0.01)
 
 

@@ -8,6 +8,7 @@ The training is simulated: each epoch only takes its time.
 """
 
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
+log = logging.getLogger(__name__)
 CHECKPOINTS = Path(os.environ.get("TRAIN_CHECKPOINTS", tempfile.gettempdir()))
 
 with DAG(
@@ -52,7 +54,7 @@ with DAG(
         stopping = []
         signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
         for epoch in range(done, params["epochs"]):
-            print(f"epoch {epoch + 1} of {params['epochs']} with {settings}")
+            log.info("epoch %d of %d with %s", epoch + 1, params["epochs"], settings)
             end = time.monotonic() + seconds
             while time.monotonic() < end and not stopping:
                 time.sleep(0.05)

@@ -270,7 +270,7 @@ def _expansion(answer: dict[str, Any], calendar_id: str) -> Expansion:
     )
     warnings = (
         Warned(Reason.SERIES_SKIPPED, answer["skipped"]),
-        Warned(Reason.UNKNOWN_TIME_ZONE, answer["unknownZones"]),
+        Warned(Reason.UNKNOWN_EVENT_ZONE, answer["unknownZones"]),
     )
     return Expansion(tuple(events), tuple(warned for warned in warnings if warned.count))
 

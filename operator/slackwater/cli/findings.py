@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slackwater.cli.laid_out import ask, read_calendar
+from slackwater.cli.laid_out import ask, read_calendar, warning
 from slackwater.cli.opened import Opened
 from slackwater.cli.reading import Screen, columns, counted
 from slackwater.core.allot import Pool, unusable
 from slackwater.core.event import Snapshot
+from slackwater.core.identity import run_prefix
 from slackwater.core.report import sentence
 from slackwater.core.run import DagFacts
 from slackwater.core.sample import Sample
@@ -136,9 +137,13 @@ class Findings:
             return (_bad(about, trouble or Trouble(Reason.AIRFLOW_NOT_FOUND, {"ref": ref})),)
         self._progress(about)
         airflow: Airflow = follower.airflow
-        version = await ask(airflow.version, about)
+        version = await ask(airflow.version, f"Airflow {ref}")
         if isinstance(version, Trouble):
             return (_bad(about, version),)
+        # The version is told to everybody; this one needs credentials and the right to see runs.
+        runs = await ask(lambda: airflow.active_runs(run_prefix("check")), f"Airflow {ref}")
+        if isinstance(runs, Trouble):
+            return (_bad(about, runs),)
         server = Finding(about=about, sentence=f"Airflow {version}.")
         dags = await asyncio.gather(*(self._dag(airflow, ref, dag) for dag in self._dags(ref)))
         return (_held(server, held.spec.stop_policy), *dags)
@@ -204,7 +209,7 @@ def _grant(name: str, about: str, refused: Trouble | None) -> Finding:
 
 def _calendar_read(about: str, ref: Ref, read: Snapshot) -> Finding:
     text = f"{counted(len(read.events), 'event')}."
-    said = [say(warned.reason, ref=ref, count=warned.count) for warned in read.warnings]
+    said = [warning(ref, warned) for warned in read.warnings]
     return Finding(
         about=about,
         sentence=text,

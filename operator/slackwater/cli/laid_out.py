@@ -16,7 +16,7 @@ from slackwater.core.schedule import BadSchedule
 from slackwater.core.seen import Trouble
 from slackwater.core.span import Span
 from slackwater.core.spec import CalendarEntry, Effect, Ref, TrainingWindow
-from slackwater.core.words import Reason
+from slackwater.core.words import Reason, say
 from slackwater.core.zone import instant, zone
 from slackwater.errors import SlackwaterError
 from slackwater.ports import Kind
@@ -228,6 +228,12 @@ def _meant(entry: CalendarEntry, events: Iterable[Event], time_zone: str) -> set
         and trusted(event, entry.match)
         and matches(match, anchored(event, time_zone), time_zone) is Answer.YES
     }
+
+
+def warning(ref: Ref, warned: Warned) -> str:
+    """What a Calendar had to leave out or could not read, in a sentence."""
+    gaps = {"ref": ref, "count": warned.count, "field": f"{Kind.CALENDAR} {ref}"}
+    return say(warned.reason, **gaps, what=f"{Kind.CALENDAR} {ref}", zone="a name in it")
 
 
 def original_start(occurrence: Occurrence, time_zone: str, calendar_zone: str | None) -> datetime:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from slackwater.api.status import write_instant as wire_instant
-from slackwater.cli.laid_out import Laid, calendar_zone, original_start
+from slackwater.cli.laid_out import Laid, calendar_zone, original_start, warning
 from slackwater.cli.opened import Opened
 from slackwater.cli.reading import Screen, columns, counted, paragraph, write_instant, write_span
 from slackwater.core.match import MAX_TITLE
@@ -166,7 +166,7 @@ class _Part:
         window, layout = self.window, self.window.layout
         assert layout is not None
         for ref, warned in window.warnings:
-            text = say(warned.reason, ref=ref, count=warned.count)
+            text = warning(ref, warned)
             yield from self.odd(f"{text} {WORDS[warned.reason].remedy}".rstrip())
         empty = sum(not occurrence.pieces for occurrence in window.occurrences)
         if empty:

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     STALE = "Stale"
     UNSTABLE_UIDS = "UnstableUIDs"
     SERIES_SKIPPED = "SeriesSkipped"
+    UNKNOWN_EVENT_ZONE = "UnknownEventZone"
     MATCH_UNREADABLE = "MatchUnreadable"
     UNTRUSTED_ORGANIZER = "UntrustedOrganizer"
     # --- the pool's numbers
@@ -289,8 +290,13 @@ WORDS: Final[dict[Reason, Word]] = {
         True,
     ),
     _R.SERIES_SKIPPED: Word(
-        "{count} repeating events could not be expanded and were left out.",
+        "{count} events could not be read or expanded and were left out.",
         "Look for rules by the second or minute, or invalid ones.",
+        True,
+    ),
+    _R.UNKNOWN_EVENT_ZONE: Word(
+        "{count} events name a time zone that nobody knows and were left out.",
+        "Correct the events' time zone in the calendar.",
         True,
     ),
     _R.MATCH_UNREADABLE: Word(

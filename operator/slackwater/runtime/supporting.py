@@ -153,6 +153,7 @@ class Publisher:
 
     def _tell(self, key: Key, old: tuple[Condition, ...], new: tuple[Condition, ...]) -> None:
         before = {condition.type: condition for condition in old}
+        said: set[tuple[Reason, str]] = set()
         for condition in new:
             past = before.get(condition.type)
             changed = past is None or (past.status, past.reason) != (
@@ -162,7 +163,9 @@ class Publisher:
             is_news = condition.status is Truth.FALSE or (
                 past is not None and past.status is Truth.FALSE
             )
-            if changed and is_news and condition.status is not Truth.UNKNOWN:
+            words = (condition.reason, condition.message)
+            if changed and is_news and condition.status is not Truth.UNKNOWN and words not in said:
+                said.add(words)  # two conditions may fail for one reason
                 self._teller.record(key, condition.reason, condition.message)
 
 

@@ -70,7 +70,10 @@ class Teller:
 
     def _record(self, key: Key, reason: Reason, note: str) -> None:
         word = WORDS[reason]
-        text = f"{note} {word.remedy}".strip() if word.warning else note
+        text = note
+        if word.warning and word.remedy:
+            end = "" if note.endswith((".", "!", "?")) else "."  # a detail may be no sentence
+            text = f"{note}{end} {word.remedy}"
         self._recorder.record(
             key, warning=word.warning, reason=reason.value, action="Reconcile", note=text
         )
