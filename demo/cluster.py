@@ -177,7 +177,7 @@ class Cluster:
         """What kubectl prints; a failure raises with its message."""
         found = shutil.which("kubectl") if self._current else None
         command = [found or str(binaries.find("kubectl")), *map(str, arguments)]
-        done = subprocess.run(  # noqa: S603 - our own words
+        done = subprocess.run(
             command,
             input=stdin,
             capture_output=True,

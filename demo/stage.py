@@ -155,6 +155,9 @@ class Stage:
         if self._ending.is_set():
             raise InterruptedError("the demo is ending")
         self._stack.callback(server.close)
+        if isinstance(server, Airflow):
+            # It would take its time to stop, and nobody needs its database any more.
+            self._stack.callback(server.kill)
         server.start()
         return server
 

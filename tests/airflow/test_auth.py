@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import timedelta
 
 import pytest
 
@@ -9,6 +11,8 @@ from slackwater.errors import AirflowError
 from slackwater.ports import Airflow
 from tests.airflow.conftest import STATIC, Clock, Open, Secrets, calls
 from tests.fakes.airflow import FakeAirflow
+from tests.fakes.airflow_bodies import base64_text
+from tests.fakes.airflow_tokens import Tokens
 
 
 def logins(fake: FakeAirflow) -> list[int]:
@@ -44,16 +48,25 @@ async def test_a_token_is_renewed_at_four_fifths_of_its_life(
     assert calls(fake, "GET") == [404, 404, 404]
 
 
-async def test_clocks_that_disagree_do_not_shorten_a_tokens_life(
-    opened: Open, fake: FakeAirflow, clock: Clock
+async def test_a_server_whose_clock_is_behind_gives_tokens_of_full_life(
+    airflow: Airflow, fake: FakeAirflow, clock: Clock
 ) -> None:
-    airflow = await opened()
+    fake.tokens = Tokens(lambda: clock.now() - timedelta(hours=20), timedelta(days=1))
     await airflow.run("train", "r1")
-    clock.moment = clock.moment.replace(year=2031)  # only the wall clock jumps
-    fake.tokens = type(fake.tokens)(clock.now, fake.tokens.life)
+    clock.advance(hours=19)
     await airflow.run("train", "r1")
-    await airflow.run("train", "r1")
-    assert logins(fake) == [201, 201]
+    assert logins(fake) == [201]
+
+
+async def test_a_token_that_seems_to_be_over_at_once_is_used_until_it_is_refused(
+    airflow: Airflow, fake: FakeAirflow, clock: Clock
+) -> None:
+    claims = base64_text(json.dumps({"exp": clock.now().timestamp() - 60}).encode())
+    fake.faults.answer(201, "POST", "/auth/token", body={"access_token": f"a.{claims}.c"})
+    fake.faults.answer(200, "GET", body={"dag_id": "train", "dag_run_id": "r1"}, times=3)
+    for _ in range(3):
+        await airflow.run("train", "r1")
+    assert logins(fake) == [201]
 
 
 async def test_an_expired_token_is_replaced_and_the_request_repeated(
@@ -257,6 +270,18 @@ async def test_a_static_token_is_read_again_before_it_expires(
     clock.advance(hours=10)
     await airflow.run("train", "r1")
     assert calls(fake, "GET") == [404, 404, 404]
+    assert secrets.reads == 2
+
+
+async def test_a_static_token_of_some_age_is_read_again_in_time(
+    opened: Open, fake: FakeAirflow, clock: Clock, secrets: Secrets
+) -> None:
+    secrets.values["token"] = fake.tokens.give("admin")
+    airflow = await opened(auth=STATIC)
+    clock.advance(hours=20)
+    await airflow.run("train", "r1")
+    clock.advance(hours=3, minutes=30)
+    await airflow.run("train", "r1")
     assert secrets.reads == 2
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from slackwater.airflow.lane import Server
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError, Ambiguous
 from slackwater.net import NetPolicy
@@ -49,6 +50,7 @@ async def test_an_address_that_is_not_allowed_is_not_opened(
     error = await failed(opened(policy=NetPolicy(private=True)))
     assert error.reason is Reason.BLOCKED_TARGET
     assert fake.requests == []
+    assert Server._known == {}
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,15 @@ async def test_a_time_out_is_ambiguous(
     assert await airflow.run("train", RUN) is not None
 
 
-@pytest.mark.parametrize("body", ["<html>welcome</html>", {"dag_id": "train"}, {"dag_run_id": 3}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>welcome</html>",
+        {"dag_id": "train"},
+        {"dag_run_id": 3},
+        {"dag_id": "train", "dag_run_id": "other"},
+    ],
+)
 async def test_a_success_that_cannot_be_read_is_ambiguous(
     airflow: Airflow, fake: FakeAirflow, body: Any
 ) -> None:

@@ -348,6 +348,19 @@ def test_an_unknown_name_is_refused_with_2_and_what_could_not_be_read(bench: Ben
     assert printed.err.splitlines()[1] == "slackwater: There is no TrainingWindow research/other."
 
 
+def test_the_name_may_stand_behind_the_manifests(bench: Bench) -> None:
+    bench.write("all.yaml", window(timeZone=BERLIN, windows=[NIGHTS]))
+    where = ["--manifests", str(bench.manifests)]
+
+    named = bench.run("explain", *where, "research/nightly", directory=False)
+    nameless = bench.run("explain", *where, directory=False)
+
+    assert (named.code, named.err) == (0, "")
+    assert named.out.startswith("research/nightly ")
+    assert nameless.code == 2
+    assert "Name a TrainingWindow" in nameless.err
+
+
 def test_looking_makes_no_database(bench: Bench) -> None:
     bench.write("all.yaml", window())
 

@@ -236,7 +236,8 @@ def test_without_a_range_it_is_the_week_from_now_on(bench: Bench) -> None:
         (("--to", "2027-11-24"), "at most 35 days"),
         (("--from", "yesterday"), "yesterday is neither a date"),
         (("--to", "2026-11-24T12:00:00"), "nor a time with its offset"),
-        (("--window", "research/nightly/x"), "is not of the form NAMESPACE/NAME"),
+        (("--window", "research/nightly/x"), "write NAMESPACE/NAME"),
+        (("--window", "nightly"), "write NAMESPACE/NAME"),
         (("--window", "research/other"), "There is no TrainingWindow research/other."),
     ],
 )
@@ -263,8 +264,10 @@ def test_only_the_windows_that_are_named_are_planned(bench: Bench) -> None:
     )
 
     planned = bench.plan("--window", "research/b")
+    both = bench.plan("--window", "research/b", "research/a")
 
     assert {p["trainingWindow"] for p in planned} == {"research/b"}
+    assert {p["trainingWindow"] for p in both} == {"research/a", "research/b"}
 
 
 def test_each_calendar_is_read_once_and_all_at_the_same_time(

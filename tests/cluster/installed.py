@@ -189,7 +189,9 @@ class Team:
     def runs_of(self, name: str) -> list[DagRun]:
         """What Airflow holds for a TrainingWindow."""
         return [
-            run for run in self.airflow.runs if run.conf.get("trainingWindow", {}).get("name") == name
+            run
+            for run in self.airflow.runs
+            if run.conf.get("trainingWindow", {}).get("name") == name
         ]
 
     async def sees_run(self, name: str) -> DagRun:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from slackwater.core.spec import Ref
+from slackwater.ports import Key, Kind
+from slackwater.runtime.clock import SystemClock
+from slackwater.stores.directory import DirectoryStore
 from testbed import web
 from testbed.airflow import WITHOUT_TRIGGERER, Airflow
 from testbed.caldav import Collection, Radicale
@@ -115,10 +119,20 @@ class Harbour:
     # --- what it sees
 
     def status(self, name: str) -> Object:
-        """Read beside the running process; empty before there is one."""
-        database = self.slackwater.home / "data" / "slackwater.db"
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            return status_in(connection, name)
+        """Of a TrainingWindow, read beside the running process as `slackwater explain` does."""
+
+        async def read() -> Object:
+            data = self.slackwater.home / "data" / "slackwater.db"
+            store = DirectoryStore([self.slackwater.home / "manifests"], data, None, SystemClock())
+            try:
+                await store.open(beside=True)
+                found = await store.objects()
+            finally:
+                await store.aclose()
+            key = Key(Kind.TRAINING_WINDOW, Ref(NAMESPACE, name))
+            return next((dict(one.status) for one in found if one.key == key), {})
+
+        return asyncio.run(read())
 
     def lines(self, name: str) -> list[Object]:
         found: list[Object] = self.status(name).get("occurrences", [])

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,6 @@ def populate(cluster: FakeCluster, airflow: FakeAirflow) -> None:
 async def test_it_starts_a_run_tells_of_it_and_gives_its_lease_back(
     cluster: FakeCluster, airflow: FakeAirflow
 ) -> None:
-    from ipaddress import ip_network
-
     populate(cluster, airflow)
     networks = (ip_network("127.0.0.0/8"),)
     async with operator(cluster, allow_networks=networks) as (task, stop):
@@ -140,8 +139,6 @@ async def test_this_machine_is_out_of_reach_unless_it_is_named(
 async def test_one_that_waits_for_the_lease_is_ready_and_starts_nothing(
     cluster: FakeCluster, airflow: FakeAirflow, unused_tcp_port: int
 ) -> None:
-    from ipaddress import ip_network
-
     populate(cluster, airflow)
     renew = SystemClock().now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {"holderIdentity": "pod-2_x", "leaseDurationSeconds": 15, "renewTime": renew}
@@ -179,7 +176,7 @@ async def test_one_that_has_lost_its_lease_ends_with_1(
     clock = JumpingClock()
     async with operator(cluster, clock) as (task, _):
         await until(lambda: "is held" in caplog.text)
-        cluster.fault("PUT", "/leases/", hang=asyncio.Event())
+        cluster.fault("PUT", "/leases/", hang=asyncio.Event(), times=1)
         clock.off = timedelta(seconds=11)  # as after a machine was asleep
         assert await asyncio.wait_for(task, 10) == 1
 

@@ -318,7 +318,7 @@ class Voyage:
             (3, self._move),
             (1.5, self._remove),
             (0.7, self._rename),
-            (0.7, self._rekey),
+            (1.5, self._rekey),
             (1.5, self._foreign),
         ]
         if self.course.faults:
@@ -326,7 +326,7 @@ class Voyage:
                 (1.5, self._outage),
                 (2.0, self._heal),
                 (0.5, self._freeze),
-                (0.5, self._suspend),
+                (2.0, self._suspend),
                 (0.3, self._recreate),
                 (0.3, self._lose_status),
                 (0.6, self._jump),
@@ -415,7 +415,7 @@ class Voyage:
 
     def _suspend(self) -> None:
         index = self.script.randrange(self.course.windows)
-        self._apply_window(index, suspend=self.script.random() < 0.5)
+        self._apply_window(index, suspend=self.script.random() < 0.7)
 
     def _recreate(self) -> None:
         index = self.script.randrange(self.course.windows)

@@ -47,7 +47,9 @@ def add_parser(subparsers: Any) -> None:
         epilog="The past is told from the TrainingWindow's status, as far back as its "
         "historyLimit reaches. Time that was denied is told where the calendars can be read.",
     )
-    parser.add_argument("window", metavar="NS/NAME", type=window_ref, help="the TrainingWindow")
+    parser.add_argument(
+        "window", metavar="NS/NAME", type=window_ref, nargs="?", help="the TrainingWindow"
+    )
     add_source_flags(parser)
     parser.add_argument(
         "--at",
@@ -68,7 +70,26 @@ def execute(args: argparse.Namespace, clock: Clock | None = None) -> int:
     """
     from slackwater.runtime.clock import SystemClock
 
-    return asyncio.run(_explain(args, clock or SystemClock()))
+    return asyncio.run(_explain(_named(args), clock or SystemClock()))
+
+
+def _named(args: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the TrainingWindow's name, also where it stood behind `--manifests DIR`.
+
+    argparse takes it for another directory there. Raises ConfigError.
+    """
+    from slackwater.core.words import Reason
+    from slackwater.errors import ConfigError
+
+    if args.window is not None:
+        return args
+    *manifests, last = args.manifests or [""]
+    try:
+        window = window_ref(last)
+    except argparse.ArgumentTypeError as error:
+        detail = "Name a TrainingWindow: slackwater explain NAMESPACE/NAME."
+        raise ConfigError(Reason.INVALID_SPEC, detail=detail) from error
+    return argparse.Namespace(**{**vars(args), "window": window, "manifests": manifests})
 
 
 async def _explain(args: argparse.Namespace, clock: Clock) -> int:

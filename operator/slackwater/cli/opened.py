@@ -46,7 +46,12 @@ LIMIT: Final = timedelta(seconds=30)
 _CLOSING: Final = timedelta(seconds=5)
 # What a missing right to read a namespace's labels looks like to the grants.
 _NOT_GRANTED: Final = frozenset(
-    {Reason.CALENDAR_NOT_GRANTED, Reason.POOL_NOT_GRANTED, Reason.AIRFLOW_NOT_GRANTED}
+    {
+        Reason.CALENDAR_NOT_GRANTED,
+        Reason.POOL_NOT_GRANTED,
+        Reason.AIRFLOW_NOT_GRANTED,
+        Reason.DAG_NOT_GRANTED,
+    }
 )
 _NOT_FOUND: Final = frozenset(
     {Reason.CALENDAR_NOT_FOUND, Reason.POOL_NOT_FOUND, Reason.AIRFLOW_NOT_FOUND}
@@ -117,7 +122,7 @@ class Opened:
             return None
         if refused.reason in _NOT_FOUND:
             return self._withheld.get(key, refused)
-        if refused.reason in _NOT_GRANTED and key.ref.namespace and hidden is not None:
+        if refused.reason in _NOT_GRANTED and hidden is not None:
             return hidden
         return refused
 

@@ -74,9 +74,10 @@ def add_parser(subparsers: Any) -> None:
         dest="windows",
         metavar="NS/NAME",
         type=window_ref,
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
-        help="this TrainingWindow only; may be repeated",
+        help="these TrainingWindows only",
     )
     parser.add_argument(
         "--titles",

@@ -80,11 +80,13 @@ def add_output_flag(parser: argparse.ArgumentParser, first: str) -> None:
 
 
 def window_ref(text: str) -> Ref:
-    """`NS/NAME` as a reference; a name alone is in the namespace `default`, as for kubectl."""
-    namespace, slash, name = text.rpartition("/")
-    if not name or "/" in namespace or (slash and not namespace):
-        raise argparse.ArgumentTypeError(f"{text} is not of the form NAMESPACE/NAME")
-    return Ref(namespace or "default", name)
+    """`NS/NAME` as a reference."""
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise argparse.ArgumentTypeError(
+            f"{text} names no TrainingWindow; write NAMESPACE/NAME, such as research/nightly-llm"
+        )
+    return Ref(namespace, name)
 
 
 def moment(text: str) -> Moment:

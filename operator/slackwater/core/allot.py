@@ -61,11 +61,10 @@ def unusable(pool: Pool, now: datetime) -> Reason | None:
     sample = pool.sample
     if sample is None:
         return Reason.NOT_READ_YET
-    if now - sample.time > pool.rules.max_sample_age:
+    if abs(now - sample.time) > pool.rules.max_sample_age:  # or our clock has jumped back
         return Reason.STALE_SAMPLE
-    if sample.coverage is not None and sample.coverage * 100 < pool.rules.min_coverage_percent:
-        return Reason.LOW_COVERAGE
-    return None
+    enough = sample.coverage is None or sample.coverage * 100 >= pool.rules.min_coverage_percent
+    return None if enough else Reason.LOW_COVERAGE
 
 
 def exceeds(sample: Sample, count: int, per_pod: int) -> bool:
@@ -80,11 +79,12 @@ def exceeds(sample: Sample, count: int, per_pod: int) -> bool:
 def allot(pool: Pool, asks: Iterable[Ask], now: datetime) -> dict[Ref, Verdict]:
     """Answer every ask of one pool at once, so that no GPU is given twice.
 
-    Asks are served in order of rank. The first that does not fit is the head: whoever is behind
-    it may start only if its own end is known and it cannot delay the head, whose room must come
-    from ends that are known (EASY backfill). Otherwise the order is strict.
+    Asks are served in order of rank, after those that start in any case. The first that does not
+    fit is the head: whoever is behind it may start only if its own end is known and it cannot
+    delay the head, whose room must come from ends that are known (EASY backfill). Otherwise the
+    order is strict.
     """
-    ordered = sorted(asks, key=lambda ask: ask.rank)
+    ordered = sorted(asks, key=lambda ask: (not ask.unconditional, ask.rank))
     hindrance = unusable(pool, now)
     if pool.rules.stop_policy is not StopPolicy.NONE:
         hindrance = Reason.HELD
@@ -111,13 +111,8 @@ class _Round:
         self.rules, self.sample, self.now = pool.rules, sample, now
         self.taken = sum(promise.unseen for promise in pool.promises)
         self.holders = sum(1 for promise in pool.promises if promise.unseen)
-        self.runs = len(pool.promises)
-        # What known ends give back; a run past its expected end has no known end any more.
-        self.releases = sorted(
-            (promise.ends, promise.count)
-            for promise in pool.promises
-            if promise.ends is not None and promise.ends > now
-        )
+        # Runs, and asks that were admitted in this round.
+        self.runs = list(pool.promises)
         self.fits: dict[int, int] = {}
         self.waiting = 0
         self.shadow: datetime | None = None
@@ -139,7 +134,7 @@ class _Round:
         if exceeds(self.sample, ask.count, ask.per_pod):
             return self.refuse(ask, Reason.EXCEEDS_CAPACITY, free)
         limit = self.rules.max_concurrent_runs
-        if limit is not None and self.runs >= limit:
+        if limit is not None and len(self.runs) >= limit:
             return self.wait(ask, Reason.MAX_CONCURRENT_RUNS, free)
         if free - self.taken < ask.count:
             return self.wait(ask, Reason.WAITING_FOR_GPUS, free)
@@ -159,9 +154,17 @@ class _Round:
         )
         self.taken += ask.count
         self.holders += 1
-        self.runs += 1
-        if ask.duration is not None:
-            self.releases = sorted([*self.releases, (self.now + ask.duration, ask.count)])
+        self.runs.append(
+            Promise(
+                run_id=ask.occurrence,
+                owner=ask.owner,
+                count=ask.count,
+                unseen=ask.count,
+                since=self.now,
+                ends=None if ask.duration is None else self.now + ask.duration,
+                per_pod=ask.per_pod,
+            )
+        )
         return verdict
 
     def wait(self, ask: Ask, reason: Reason, free: int) -> Verdict:
@@ -190,24 +193,60 @@ class _Round:
         )
 
     def room_for(self, head: Ask) -> tuple[datetime | None, int]:
-        """When known ends make room for the head, and how many GPUs are spare then."""
-        limit = self.rules.max_concurrent_runs
-        free, runs = self.fit(head.per_pod) - self.taken, self.runs
-        for ends, count in self.releases:
-            free += count
+        """When known ends first can make room for the head, and how many GPUs are surely spare.
+
+        A run past its expected end has no known end any more. Where a node is away, or pods are
+        not whole multiples of the head's, nobody knows which ends leave room for a pod of the
+        head: then the earliest instant at which they might counts, and nothing is spare.
+        """
+        size, limit = head.per_pod, self.rules.max_concurrent_runs
+        sure = self.sample.fit_when_empty(1) >= self.sample.capacity and all(
+            run.per_pod % size == 0 for run in self.runs
+        )
+        # Pods of odd sizes may still land where no pod of the head has a place.
+        taken = sum(run.unseen for run in self.runs if run.per_pod % size == 0)
+        left = self.sample.fit(size) - self.sample.waiting - taken - head.count
+        if left >= 0 and not sure and (limit is None or len(self.runs) < limit):
+            return self.now, 0
+        freed, runs = 0, len(self.runs)
+        for run in sorted(self.runs, key=lambda run: run.ends or self.now):
+            if run.ends is None or run.ends <= self.now:
+                continue
+            if run.per_pod % size == 0:
+                left += run.unseen
+            freed += run.count - run.unseen
             runs -= 1
-            if free >= head.count and (limit is None or runs < limit):
-                return ends, free - head.count
+            room = left + (freed if sure else _at_best(self.sample, freed, size))
+            if room >= 0 and (limit is None or runs < limit):
+                return run.ends, room if sure else 0
         return None, 0
 
     def may_overtake(self, ask: Ask) -> bool:
-        if self.shadow is None or ask.duration is None:
+        if self.head is None or self.shadow is None or ask.duration is None:
             return False
         if self.now + ask.duration <= self.shadow:
             return True
         # Still running when the head's room comes: only out of what the head leaves over, and
-        # not where places are counted rather than GPUs.
-        if self.rules.max_concurrent_runs is None and ask.count <= self.spare:
-            self.spare -= ask.count
+        # not where places are counted rather than GPUs. Each of its pods may spoil whole places.
+        size = self.head.per_pod
+        spoilt = ask.count // ask.per_pod * -(-ask.per_pod // size) * size
+        if self.rules.max_concurrent_runs is None and spoilt <= self.spare:
+            self.spare -= spoilt
             return True
         return False
+
+
+def _at_best(sample: Sample, freed: int, size: int) -> int:
+    """GPUs for pods of `size` that `freed` GPUs could add, wherever on the nodes they are."""
+    missing: list[int] = []
+    for room in sample.rooms:
+        free = max(0, room.free)
+        tops = range(free // size * size + size, room.allocatable + 1, size)
+        missing.extend(top - max(free, top - size) for top in tops)
+    found = 0
+    for needed in sorted(missing):
+        freed -= needed
+        if freed < 0:
+            break
+        found += size
+    return found

@@ -53,6 +53,7 @@ class Promise:
         unseen: how many of them the pool's numbers do not show yet (R6).
         since: when the intent was written.
         ends: when the run is expected to end; None when unknown.
+        per_pod: GPUs of each of its pods.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Promise:
     unseen: int
     since: datetime
     ends: datetime | None = None
+    per_pod: int = 1
 
 
 def pay_down(promises: tuple[Promise, ...], rise: int) -> dict[str, int]:
@@ -85,7 +87,13 @@ def pay_down(promises: tuple[Promise, ...], rise: int) -> dict[str, int]:
 
 
 def promises_of(
-    owner: Ref, lines: Iterable[Line], *, gpus: int, duration: timedelta | None, now: datetime
+    owner: Ref,
+    lines: Iterable[Line],
+    *,
+    gpus: int,
+    duration: timedelta | None,
+    now: datetime,
+    per_pod: int = 1,
 ) -> tuple[Promise, ...]:
     """What the ledger of one TrainingWindow holds of its pool.
 
@@ -95,6 +103,7 @@ def promises_of(
         gpus: what each of its runs asks for.
         duration: expected of a run, None when unknown.
         now: a cancelled run's promise stands for a while (R6).
+        per_pod: GPUs of each pod of its runs.
     """
     found = []
     for line in lines:
@@ -111,6 +120,7 @@ def promises_of(
                 unseen=line.holds(now),
                 since=line.intent_time,
                 ends=None if duration is None else began + duration,
+                per_pod=per_pod,
             )
         )
     return tuple(found)

@@ -281,7 +281,7 @@ def noted(line: Line, state: State, reason: Reason, condition: str, now: datetim
     if line.state is state and line.reason is reason:
         return line
     waited = line.waited
-    if line.state is State.WAITING and line.since is not None and line.reason is not reason:
+    if line.state is State.WAITING and line.since is not None:
         waited = added(waited, condition_of(line.reason, condition), line.reason, now - line.since)
     return replace(line, state=state, reason=reason, since=now, waited=waited)
 

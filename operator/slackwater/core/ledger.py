@@ -86,7 +86,7 @@ class Line:
         cancel_time: when the run is to be cancelled, once that is known.
         promise: GPUs set aside for it, less what already showed in the pool's numbers.
         waited: what held it back and how long, in whole seconds.
-        closest: the best moment while waiting, for people: "03:40 14 of 16 GPUs".
+        closest: the best moment while waiting, for people: "2026-03-23T03:40:00Z 14 of 16 GPUs".
         absent: complete snapshots in a row that lack its event.
     """
 

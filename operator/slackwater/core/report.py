@@ -242,9 +242,17 @@ class _Report:
             "dag": self.spec.dag.dag_id,
             "since": line.start_time or line.since,
             "until": line.window.end if line.window else None,
-            "entry": line.entry,
+            "entry": self.denying(line) if line.reason is Reason.DENY_STARTED else line.entry,
             "what": f"Airflow {self.seen.airflow.ref}",
         }
+
+    def denying(self, line: Line) -> str:
+        """The Deny entry that ends a run, by name."""
+        at = line.cancel_time or self.now
+        for edge in self.seen.layout.denies if self.seen.layout else ():
+            if at in edge.span:
+                return edge.entry
+        return line.entry
 
     def say(self, reason: Reason, gaps: Mapping[str, object]) -> str:
         return sentence(reason, gaps, self.spec.time_zone)

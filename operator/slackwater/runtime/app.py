@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import SystemRandom
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from slackwater import __version__
+from slackwater.core.words import Reason
+from slackwater.errors import StoreError
 from slackwater.ports import Clock, Kind, Lease, Recorder, Store, Stored
 from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.engine import Engine
@@ -32,6 +34,7 @@ from slackwater.runtime.sources import LiveSources, cluster_policies, directory_
 from slackwater.runtime.tell import Teller
 
 if TYPE_CHECKING:
+    from slackwater.stores.kubernetes import KubernetesStore
     from slackwater.stores.recorder import EventRecorder
 
 _log = logging.getLogger(__name__)
@@ -123,7 +126,7 @@ async def run_operator(
             _log.info("Slackwater %s serves %s; metrics at %s", __version__, where, address)
             parts = Parts()
             try:
-                parts.start("store", store.run())
+                parts.start("store", _run_store(store))
                 parts.start("recorder", recorder.run())
                 parts.start("lease", lease.run())
                 parts.start("hold on the lease", _until_lost(lease))
@@ -132,6 +135,18 @@ async def run_operator(
             finally:
                 await _stop_operator(parts, recorder)
     return 0 if good else 1
+
+
+async def _run_store(store: KubernetesStore) -> NoReturn:
+    try:
+        await store.run()
+    except StoreError as error:
+        if error.reason is Reason.NOT_FOUND:
+            _log.error(
+                "the cluster lacks Slackwater's resources; install them with "
+                "`slackwater crds | kubectl apply --server-side -f -`"
+            )
+        raise
 
 
 async def _until_lost(lease: Lease) -> None:
