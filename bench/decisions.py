@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+from bench.figure import Figure
 from slackwater.core.allot import Pool, allot
 from slackwater.core.ask import Ask
 from slackwater.core.decide import decide
@@ -93,7 +94,11 @@ def seconds_to_allot(rivals: int) -> float:
     return time.process_time() - began
 
 
-if __name__ == "__main__":
-    print(f"decide, window far off     {decisions_per_second(12):>10,.0f} /s")
-    print(f"decide, window open        {decisions_per_second(20):>10,.0f} /s")
-    print(f"allot, 1,000 rivals        {1000 * min(seconds_to_allot(1000) for _ in range(3)):>10.1f} ms")
+def figures() -> list[Figure]:
+    """Decisions in a second, and a pool's longest answer."""
+    allotted = min(seconds_to_allot(1000) for _ in range(3))
+    return [
+        Figure("decide, window far off", decisions_per_second(12), "/s", "at least 20,000"),
+        Figure("decide, window open", decisions_per_second(20), "/s", "at least 20,000"),
+        Figure("allot a pool to 1,000 rivals", 1000 * allotted, "ms", "at most 50"),
+    ]

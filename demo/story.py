@@ -110,7 +110,8 @@ class Story:
         def noticed() -> bool:
             return self._watch.pool_condition(POOL, "DataFresh").get("reason") == "Unreachable"
 
-        self._watch.until(f"{POOL} is unreachable", noticed, 30)
+        # A pool that nobody waits for is looked at once a minute.
+        self._watch.until(f"{POOL} is unreachable", noticed, 90)
 
     def _drag_an_event(self) -> datetime:
         """The team wants this evening's event now, and one more; gives the old start."""
@@ -173,8 +174,8 @@ class Story:
             first, other = (self._run(uid) for uid in rivals)
             self._watch.insist(other is None, "the same GPUs are not given twice")
             line = self._line(rivals[1])
-            held = line is not None and line["reason"] in {"WaitingForGPUs", "WaitingForTurn"}
-            return first is not None and held
+            looked = line is not None and line["reason"] != "Unreachable"
+            return first is not None and looked
 
         self._watch.until("one of two windows starts, the other waits", decided, 60)
         self._rivals = rivals

@@ -56,6 +56,8 @@ class Watch:
                 if found := look():
                     return found
                 trouble = ""
+            except StoryFailed:
+                raise
             except (OSError, RuntimeError, SlackwaterError) as error:
                 trouble = f"; the last look failed: {error}"  # a server may be away for a moment
             if not self._stage.controller.running:

@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.airflow.lane import Lane, Server, Turn, Urgency, same_server
@@ -206,6 +206,7 @@ async def test_a_place_given_to_a_caller_that_is_just_cancelled_goes_on_to_the_n
     assert first.cancelled()
 
 
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(list(Urgency)), min_size=1, max_size=20))
 def test_who_waits_enters_by_urgency_and_then_in_order(urgencies: list[Urgency]) -> None:
     async def play() -> list[int]:

@@ -90,7 +90,14 @@ async def test_details_that_break_leave_the_plain_facts(
     assert (facts.problem, facts.params_schema) == (Reason.DAG_PAUSED, {})
 
 
-@pytest.mark.parametrize("body", ["<html>welcome</html>", [], {"is_paused": False}])
+async def test_details_that_get_no_reply_are_an_error(airflow: Airflow, fake: FakeAirflow) -> None:
+    fake.faults.drop("GET", "/details", times=2)
+    with pytest.raises(AirflowError) as error:
+        await airflow.preflight("train")
+    assert error.value.reason is Reason.UNREACHABLE
+
+
+@pytest.mark.parametrize("body", ["<html>welcome</html>", [], {}, {"is_paused": False}])
 async def test_facts_that_cannot_be_read_are_an_error(
     airflow: Airflow, fake: FakeAirflow, body: Any
 ) -> None:

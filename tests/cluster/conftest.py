@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from slackwater.core.words import WORDS, Reason
 from testbed.kubernetes import ControlPlane
 from tests.cluster.installed import DAG, Installed, Operator, Team
 from tests.fakes.airflow import FakeAirflow
@@ -48,11 +49,13 @@ async def operators(installed: Installed, team: Team) -> AsyncIterator[tuple[Ope
     finally:
         for replica in replicas:
             await asyncio.to_thread(replica.close)
+    denied = WORDS[Reason.FORBIDDEN].sentence.removeprefix("{what} ")
     for replica in replicas:
         if replica.log_path.exists():
-            log = replica.log().lower()
-            assert "forbidden" not in log
-            assert "traceback" not in log
+            log = replica.log()
+            assert denied not in log
+            assert "forbidden" not in log.lower()
+            assert "Traceback" not in log
 
 
 @pytest.fixture

@@ -49,9 +49,9 @@ CANARY = "kanarienvogel"
 IDENTITY = Identity(installation="test", ref=OWNER, created=DAY - timedelta(days=30))
 
 
-def clock(hours: float) -> datetime:
+def clock(hours: float | datetime) -> datetime:
     """An instant, in hours of the day on which everything happens."""
-    return DAY + hours * HOUR
+    return hours if isinstance(hours, datetime) else DAY + hours * HOUR
 
 
 def hours(start: float, end: float) -> Span:
@@ -251,17 +251,19 @@ class Scene:
     def layout(self, now: datetime) -> Layout | None:
         if self.unread or self.calendar_refused:
             return None
-        horizon = self.horizon(now)
-        found = {TEAM: tuple(self.events), OUTLOOK: tuple(self.others)}
-        return lay_out(self.spec, found, horizon)
+        found = {TEAM: self._inside(self.events, now), OUTLOOK: self._inside(self.others, now)}
+        return lay_out(self.spec, found, self.horizon(now))
 
     def horizon(self, now: datetime) -> Span:
         return Span(now - timedelta(hours=48), now + timedelta(days=35))
 
+    def _inside(self, events: Iterable[Event], now: datetime) -> tuple[Event, ...]:
+        """What a provider gives: the events that overlap the horizon."""
+        return tuple(e for e in events if e.span.overlaps(self.horizon(now)))
+
     def _calendar(self, ref: Ref, now: datetime) -> CalendarView:
         read_at = self.read_at or now
-        events = tuple(self.events if ref == TEAM else self.others)
-        inside = tuple(e for e in events if e.span.overlaps(self.horizon(now)))
+        inside = self._inside(self.events if ref == TEAM else self.others, now)
         snapshot = Snapshot(self.horizon(now), inside, read_at)
         recent = self.recent
         if recent is None:
@@ -326,7 +328,7 @@ class Scene:
 
     def look(self, hour: float | datetime) -> Decision:
         """Decide once and keep the status."""
-        now = hour if isinstance(hour, datetime) else clock(hour)
+        now = clock(hour)
         self.decision = decide(self.identity, self.spec, self.status, self.seen(now), now)
         self.status = self.decision.status
         self.posts += [a.run_id for a in self.decision.actions if isinstance(a, Post)]
@@ -334,7 +336,7 @@ class Scene:
 
     def answer(self, hour: float | datetime) -> None:
         """Have the pool answer the ask of the last decision beside those of `rivals`."""
-        now = hour if isinstance(hour, datetime) else clock(hour)
+        now = clock(hour)
         assert self.decision is not None
         own = self.decision.ask
         pool = Pool(
@@ -358,7 +360,7 @@ class Scene:
                 self.answer(hour)
         raise AssertionError("it never settles")
 
-    def start(self, hour: float, key: str = "e1") -> Line:
+    def start(self, hour: float | datetime, key: str = "e1") -> Line:
         """Settle, write the intent, post, and have Airflow queue the run."""
         assert self.settle(hour) is not None
         assert self.line(key).state is State.INTENDED, self.status.message
@@ -367,7 +369,10 @@ class Scene:
         return self.hear(hour, key)
 
     def hear(
-        self, hour: float, key: str = "e1", state: RunState = RunState.QUEUED, **changes: Any
+        self,
+        hour: float | datetime,
+        key: str = "e1",
+        state: RunState = RunState.QUEUED, **changes: Any
     ) -> Line:
         """Airflow says how the run of `key` does, and the line follows."""
         fields: dict[str, Any] = {"queued_at": clock(hour)}

@@ -112,6 +112,36 @@ def test_pods_that_wait_elsewhere_put_off_the_time_at_which_the_head_has_room():
     assert allot(crowded, [ask("a", 8)], NOW)[Ref(NS, "a")].expected_at == NOW + 2 * HOUR
 
 
+def test_small_pods_that_would_break_up_whole_nodes_do_not_overtake():
+    """Eight pods of one GPU can leave two half nodes, on which no pod of eight has a place."""
+    known = promise("run", 16, per_pod=8, ends=NOW + HOUR)
+    found = pool(8, 8, 0, 0, promises=(known,))
+    head = ask("a", 24, per_pod=8)
+    assert admitted(found, head, ask("b", 8, per_pod=8, duration=9 * HOUR)) == {"b"}
+    assert admitted(found, head, ask("b", 8, duration=9 * HOUR)) == set()
+    assert admitted(found, head, ask("b", 8, duration=HOUR)) == {"b"}
+
+
+def test_a_small_end_may_make_a_whole_node_free_for_the_head():
+    """A run of two GPUs on two nodes with seven free gives back two whole nodes."""
+    ends = (
+        promise("small", 2, per_pod=1, ends=NOW + HOUR),
+        promise("large", 8, per_pod=8, ends=NOW + 5 * HOUR),
+    )
+    found = pool(7, 7, 0, promises=ends)
+    head = ask("a", 16, per_pod=8)
+    assert admitted(found, head, ask("b", 1, duration=HOUR)) == {"b"}
+    assert admitted(found, head, ask("b", 1, duration=2 * HOUR)) == set()
+
+
+def test_where_a_node_is_away_nothing_is_surely_spare():
+    """The run that ends may lie on the node that is away, and leave no room at all."""
+    known = promise("run", 8, ends=NOW + HOUR)
+    found = pool(4, promises=(known,), sample=sample(NOW, 4, capacity=16))
+    assert admitted(found, ask("a", 8), ask("b", 2, duration=9 * HOUR)) == set()
+    assert admitted(found, ask("a", 8), ask("b", 2, duration=HOUR)) == {"b"}
+
+
 # --- room (R5)
 
 
@@ -461,7 +491,7 @@ def harbours(draw):
     return fresh, head, queue, limit, late
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(harbours())
 def test_a_run_that_overtook_and_kept_its_word_never_delays_the_head(harbour):
     fresh, head, queue, limit, late = harbour

@@ -54,7 +54,11 @@ class Faults:
         done: bool = False,
     ) -> None:
         """Another answer: `body` is JSON, or a text that is none."""
-        text = body if isinstance(body, str) else json.dumps(body or {"detail": "fault"})
+        text = (
+            body
+            if isinstance(body, str)
+            else json.dumps({"detail": "fault"} if body is None else body)
+        )
         kind = "text/html" if isinstance(body, str) else "application/json"
         reply = partial(web.Response, status=status, text=text, content_type=kind, headers=headers)
         self._waiting.append(Fault(method, path, times, done, reply=reply))

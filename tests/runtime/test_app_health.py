@@ -80,7 +80,7 @@ def test_a_watch_that_misses_changes_is_a_fault(engine: FakeEngine, clock: Clock
 async def test_a_fault_is_503_with_its_reason(engine: FakeEngine, clock: Clock) -> None:
     engine.ready = False
     registry = CollectorRegistry()
-    async with serving(HERE, health(engine, clock), registry) as address:
+    async with serving(HERE, health(engine, clock), registry, "--listen") as address:
         assert await ask(address, "/readyz") == (503, "not every object has been read yet\n")
         assert await ask(address, "/healthz") == (200, "ok\n")
         engine.ready, clock.steady = True, 1100.0
@@ -104,7 +104,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
 ) -> None:
     registry = CollectorRegistry()
     Counter("tides", "How many.", registry=registry).inc(2)
-    async with serving(HERE, health(engine, clock), registry) as address:
+    async with serving(HERE, health(engine, clock), registry, "--listen") as address:
         _, text = await ask(address, "/metrics")
         _, openmetrics = await ask(
             address, "/metrics", Accept="application/openmetrics-text; version=1.0.0"
@@ -118,7 +118,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
 async def test_a_name_that_is_no_address_is_told(engine: FakeEngine, clock: Clock) -> None:
     nowhere = Address("nowhere.invalid", 8080)
     with pytest.raises(ConfigError, match=r"nowhere\.invalid:8080 cannot be listened on"):
-        async with serving(nowhere, health(engine, clock), CollectorRegistry()):
+        async with serving(nowhere, health(engine, clock), CollectorRegistry(), "--listen"):
             pass
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -20,18 +19,6 @@ from slackwater.runtime.settings import LogSettings
 NIGHTLY = Key(Kind.TRAINING_WINDOW, Ref("research", "nightly"))
 POOL = Key(Kind.GPU_POOL, Ref("research", "box"))
 LOG = logging.getLogger("slackwater.engine")
-LIBRARIES = ("", "slackwater", "aiohttp", "kopf", "caldav", "urllib3", "niquests")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in LIBRARIES]
-    levels = [logger.level for logger in loggers]
-    handlers = logging.getLogger().handlers[:]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-    logging.getLogger().handlers[:] = handlers
 
 
 class Terminal(io.StringIO):

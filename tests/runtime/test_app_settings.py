@@ -17,6 +17,7 @@ from slackwater.runtime.settings import (
     Address,
     DirectorySettings,
     directory_settings,
+    kubeconfig_of,
     log_settings,
     names_directory,
     operator_settings,
@@ -24,14 +25,16 @@ from slackwater.runtime.settings import (
 )
 from slackwater.runtime.sources import cluster_policies, directory_policies
 
+IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
 
 @pytest.fixture(autouse=True)
-def _outside_a_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_service_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "_SERVICE_ACCOUNT", tmp_path / "namespace")
 
 
 def test_an_operator_that_is_told_nothing_serves_everything() -> None:
-    told = operator_settings({}, {})
+    told = operator_settings({}, IN_POD)
 
     assert told.namespaces == ()
     assert (told.lease_namespace, told.lease_name) == ("default", "slackwater")
@@ -42,9 +45,9 @@ def test_an_operator_that_is_told_nothing_serves_everything() -> None:
 
 def test_a_pod_keeps_its_lease_in_its_own_namespace(tmp_path: Path) -> None:
     (tmp_path / "namespace").write_text("apps\n")
-    assert operator_settings({}, {}).lease_namespace == "apps"
+    assert operator_settings({}, IN_POD).lease_namespace == "apps"
 
-    environ = {"POD_NAMESPACE": "slackwater", "POD_NAME": "slackwater-6f9"}
+    environ = IN_POD | {"POD_NAMESPACE": "slackwater", "POD_NAME": "slackwater-6f9"}
     told = operator_settings({}, environ)
     assert (told.lease_namespace, told.instance) == ("slackwater", "slackwater-6f9")
 
@@ -56,7 +59,7 @@ FLAGS: Mapping[str, Any] = {
     "metrics_address": "[::1]:9000",
     "lease_namespace": "apps",
     "lease_name": "tide",
-    "kubeconfig": "/etc/kube",
+    "kubeconfig": __file__,
     "context": "lab",
 }
 
@@ -96,7 +99,7 @@ def test_every_flag_of_run_has_a_variable_of_its_name(tmp_path: Path) -> None:
 
 
 def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
-    environ = {"SLACKWATER_LEASE_NAME": "other", "SLACKWATER_NAMESPACE": ""}
+    environ = IN_POD | {"SLACKWATER_LEASE_NAME": "other", "SLACKWATER_NAMESPACE": ""}
 
     told = operator_settings({"lease_name": "tide"}, environ)
     assert told.lease_name == "tide"
@@ -120,7 +123,19 @@ def test_a_value_that_cannot_work_is_named_with_what_to_write(
     flags: Mapping[str, Any], environ: Mapping[str, str], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        operator_settings(flags, environ)
+        operator_settings(flags, IN_POD | dict(environ))
+
+
+def test_a_kubeconfig_must_exist_and_kubectls_own_will_do(tmp_path: Path) -> None:
+    missing, there = tmp_path / "missing", tmp_path / "there"
+    there.write_text("{}")
+
+    with pytest.raises(ConfigError, match=r"--kubeconfig: .*/missing does not exist"):
+        kubeconfig_of({"kubeconfig": str(missing)}, IN_POD)
+    with pytest.raises(ConfigError, match="There is no cluster to talk to"):
+        kubeconfig_of({}, {"KUBECONFIG": str(missing)})
+    assert kubeconfig_of({}, {"KUBECONFIG": f"{missing}{os.pathsep}{there}"}) is None
+    assert kubeconfig_of({"kubeconfig": str(there)}, {}) == there
 
 
 def test_an_unknown_log_format_in_the_environment_is_named() -> None:

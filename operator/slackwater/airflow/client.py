@@ -107,7 +107,7 @@ class Client:
         configuration.proxy = None  # it has read the environment's; setting it ends that
         raw = ApiClient(configuration)
         raw.user_agent = "slackwater"
-        self._pool = _guarded_pool(policy, connections)
+        self._pool = _guarded_pool(policy, connections, tls=host.startswith("https:"))
         raw.rest_client.pool_manager = self._pool
         self._apis = Apis(
             dags=DAGApi(raw),
@@ -215,7 +215,7 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _guarded_pool(policy: NetPolicy, connections: int) -> Any:
+def _guarded_pool(policy: NetPolicy, connections: int, *, tls: bool) -> Any:
     """A urllib3 pool that follows nothing, repeats nothing and talks to allowed addresses only.
 
     The package builds its own pool; that one cannot judge the address it really connects to, and
@@ -246,16 +246,17 @@ def _guarded_pool(policy: NetPolicy, connections: int) -> Any:
         ConnectionCls = SecureConnection
 
     versions = getattr(urllib3, "HttpVersion", None)  # urllib3-future has more than one
-    only_1_1: dict[str, Any] = (
-        {} if versions is None else {"disabled_svn": {versions.h2, versions.h3}}
-    )
+    more: dict[str, Any] = {}
+    if versions is not None:
+        more["disabled_svn"] = {versions.h2, versions.h3}
+    if tls:  # the system's trust, or SSL_CERT_FILE's
+        more["ssl_context"] = ssl.create_default_context()
     pool = urllib3.PoolManager(
         num_pools=1,
         maxsize=connections,
         retries=False,
         cert_reqs="CERT_REQUIRED",
-        ssl_context=ssl.create_default_context(),  # the system's trust, or SSL_CERT_FILE's
-        **only_1_1,
+        **more,
     )
     pool.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
     return pool

@@ -25,9 +25,9 @@ _OPEN: Final = frozenset({State.PLANNED, State.WAITING})
 _HELP: Final = {
     "trigger": (
         "ask for a run now",
-        """Asks for one run now. It starts as soon as the DAG, the GPUs and the grants allow; after
-        ten minutes the wish is forgotten. It needs no calendar event, but times that Deny or are
-        outside Allow are kept unless the AirflowInstance's grant has allowOverride.""",
+        """Asks for one run now. It starts as soon as DAG, GPUs and everything else allow; after ten
+        minutes the wish is forgotten. It goes past the calendar only where the grant of the
+        AirflowInstance has allowOverride, and past the GPUs only where that of the GPUPool has.""",
     ),
     "skip": (
         "leave an occurrence out",

@@ -23,6 +23,7 @@ from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.settings import (
     DirectorySettings,
     directory_settings,
+    kubeconfig_of,
     names_directory,
 )
 
@@ -91,8 +92,8 @@ async def place_of(args: argparse.Namespace) -> AsyncIterator[Place]:
         return
     from slackwater.stores.cluster import Cluster
 
-    kubeconfig = _file(args.kubeconfig)
     try:
+        kubeconfig = kubeconfig_of(flags, os.environ)
         cluster = await Cluster.connect(SystemClock(), kubeconfig=kubeconfig, context=args.context)
     except ConfigError as error:
         raise ConfigError(
@@ -125,10 +126,6 @@ async def _opened(settings: DirectorySettings) -> AsyncIterator[DirectoryStore]:
         await store.aclose()
 
 
-def _file(text: str | None) -> Path | None:
-    return Path(text).expanduser() if text else None
-
-
 def parse_ref(text: str) -> Ref:
     """`NAMESPACE/NAME`. Raises ConfigError."""
     namespace, slash, name = text.partition("/")
@@ -143,7 +140,7 @@ def parse_ref(text: str) -> Ref:
 
 def _unknown(ref: Ref, known: Mapping[Ref, Any]) -> ConfigError:
     names = [str(one) for one in known]
-    near = get_close_matches(str(ref), names, n=_SHOWN, cutoff=0.6)
+    near = get_close_matches(str(ref), names, n=_SHOWN, cutoff=0.75)
     near += [str(one) for one in known if one.name == ref.name and str(one) not in near]
     hint = f"did you mean {' or '.join(near[:_SHOWN])}?" if near else "check namespace and name."
     return ConfigError(Reason.INVALID_SPEC, detail=f"There is no TrainingWindow {ref}; {hint}")

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from slackwater.core.action import Action, Cancel, Lookup, Withdraw
 from slackwater.core.follow import ENDINGS, INTENT_VALID, cleared
+from slackwater.core.keep import OVERRIDE_ENTRY, OVERRIDE_LASTS
 from slackwater.core.ledger import Line, State
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.run import Absent, InDoubt
 from slackwater.core.run import Seen as SeenRun
 from slackwater.core.seen import Seen
 from slackwater.core.spec import Ending, StopPolicy, TrainingWindow
+from slackwater.core.start import trouble_with
 from slackwater.core.words import Reason
 
 
@@ -43,7 +45,7 @@ def _intended(
 ) -> Steered:
     assert line.intent_time is not None
     assert line.dag_run_id is not None
-    withdrawn = _why_not_start(line, occurrence, spec, seen, now)
+    withdrawn = _why_not_post(line, occurrence, spec, seen, now)
     valid = now < line.intent_time + INTENT_VALID and withdrawn is None
     known = seen.airflow.runs.get(line.dag_run_id)
     if isinstance(known, Absent) and known.at >= line.intent_time:
@@ -53,6 +55,21 @@ def _intended(
     if isinstance(known, InDoubt | SeenRun) or not valid:
         return Steered(line, Lookup(line.dag_run_id))
     return Steered(line, post=True)
+
+
+def _why_not_post(
+    line: Line, occurrence: Occurrence | None, spec: TrainingWindow, seen: Seen, now: datetime
+) -> Reason | None:
+    """Why an intent must not be carried out, None when it may.
+
+    A run that is queued already stays for what may pass; no new one is made meanwhile.
+    """
+    trouble = trouble_with(spec, seen)
+    if trouble is not None:
+        return trouble.reason
+    if occurrence is None and line.absent < 2:
+        return Reason.NOT_READ_YET if seen.layout is None else Reason.EVENT_VANISHED
+    return _why_not_start(line, occurrence, spec, seen, now)
 
 
 def _why_not_start(
@@ -132,17 +149,20 @@ def _ends(
     if vanished and spec.on_event_cancelled is Ending.CANCEL:
         ends.append(_End(_already(line, Reason.EVENT_CANCELLED, now), Reason.EVENT_CANCELLED))
     if spec.on_window_end is Ending.CANCEL:
-        end = _window_end(line, occurrence, now, spec)
+        end = _window_end(line, occurrence, spec, seen, now)
         if end is not None:
             ends.append(_End(end, Reason.WINDOW_ENDED))
     if seen.layout is not None:
         began = line.start_time or line.trigger_time or now
+        # A request that may go past the calendar went past the Deny of its time (R15).
+        passed = line.entry == OVERRIDE_ENTRY and seen.airflow.allow_override
         ends.extend(
             _End(max(edge.span.start, began), Reason.DENY_STARTED)
             for edge in seen.layout.denies
             if edge.when_running is Ending.CANCEL
             and edge.span.end > began
             and (now in edge.span or edge.span.start > now)
+            and not (passed and edge.span.start <= began)
         )
     return ends
 
@@ -155,18 +175,27 @@ def _already(line: Line, reason: Reason, now: datetime) -> datetime:
 
 
 def _window_end(
-    line: Line, occurrence: Occurrence | None, now: datetime, spec: TrainingWindow
+    line: Line, occurrence: Occurrence | None, spec: TrainingWindow, seen: Seen, now: datetime
 ) -> datetime | None:
     """When the live window's end cancels, never sooner than `overrun` after a change was noticed."""
-    if occurrence is not None:
-        began = line.trigger_time or line.start_time or now
-        pieces = [p for p in occurrence.pieces if began in p] or list(occurrence.pieces[-1:])
-        end = occurrence.window_end(pieces[0]) if pieces else occurrence.interval.end
-    elif line.window is not None:
-        end = line.window.end
-    else:
-        return None
-    planned, notice = end + spec.overrun, now + spec.overrun
+    notice = now + spec.overrun
+    if occurrence is None:
+        if seen.layout is None and line.cancel_time is not None:
+            return line.cancel_time  # nothing can be seen: what was planned stands
+        return _recorded_end(line, spec, notice)
+    began = line.trigger_time or line.start_time or now
+    pieces = [p for p in occurrence.pieces if began in p] or list(occurrence.pieces[-1:])
+    end = occurrence.window_end(pieces[0]) if pieces else occurrence.interval.end
+    planned = end + spec.overrun
     if line.cancel_time is None:
         return max(planned, notice)
     return max(planned, min(line.cancel_time, notice))
+
+
+def _recorded_end(line: Line, spec: TrainingWindow, notice: datetime) -> datetime | None:
+    """The end of the window of a run whose occurrence is gone, as it was last known."""
+    if line.window is None:
+        return line.cancel_time
+    requested = line.entry == OVERRIDE_ENTRY
+    end = line.window.start + OVERRIDE_LASTS if requested else line.window.end
+    return max(end + spec.overrun, line.cancel_time or notice)

@@ -81,12 +81,15 @@ def _conflict(line: Line, at: datetime) -> Line:
 def _heard(line: Line, run: Run, at: datetime, gpus: int) -> Line:
     state, reason = _STATES[run.state]
     ended_by_us = line.reason in ENDINGS and line.cancel_time is not None
-    if state is State.FAILED and ended_by_us:
+    # Taking a queued run back never fails it: then it began, and failed by itself.
+    if state is State.FAILED and ended_by_us and line.state is not State.TRIGGERED:
         state, reason = State.CANCELLED, line.reason
     elif state is State.TRIGGERED and ended_by_us:
         reason = line.reason  # still to be deleted
     elif state is State.RUNNING and line.state is State.RUNNING and ended_by_us:
         reason = line.reason  # still to be cancelled
+    elif state is State.TRIGGERED and line.reason is Reason.ADOPTED:
+        reason = line.reason
     if line.state is state and line.start_time == run.start_date and line.reason is reason:
         return line
     if line.state is State.CANCELLED and state is State.CANCELLED:
@@ -104,7 +107,8 @@ def _heard(line: Line, run: Run, at: datetime, gpus: int) -> Line:
         since=line.since if line.reason is reason else at,
         dag_run_id=run.run_id,
         intent_time=line.intent_time or run.queued_at or at,
-        trigger_time=line.trigger_time or run.queued_at or at,
+        # By our clock: word of absence is judged by it, and Airflow's may run ahead.
+        trigger_time=line.trigger_time or min(run.queued_at or at, at),
         start_time=run.start_date or line.start_time,
         end_time=None if holds else (run.end_date or at),
         cancel_time=None if revived or withdrawn_too_late else line.cancel_time,
@@ -128,7 +132,7 @@ def _absent(line: Line, at: datetime) -> Line:
         return line
     if line.state is State.TRIGGERED and line.reason in ENDINGS:
         if line.reason is Reason.EVENT_CANCELLED:
-            return replace(line, state=State.CANCELLED, since=at, end_time=at, promise=0)
+            return replace(cleared(line, line.reason, at), state=State.CANCELLED, end_time=at)
         return cleared(line, line.reason, at)
     return replace(
         line,

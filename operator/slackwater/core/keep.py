@@ -26,6 +26,7 @@ BEHIND: Final = timedelta(hours=48)
 OVERRIDE_VALID: Final = timedelta(minutes=10)
 OVERRIDE_LASTS: Final = timedelta(hours=24)
 OVERRIDE_ENTRY: Final = "manual"
+LEDGER_LIMIT: Final = 4000  # lines; the schema of status takes 5,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,19 +213,22 @@ def _missing(
     if absent == 0 or line.state.is_active or line.state.is_final:
         return line
     if absent >= 2:
-        return replace(
-            line, state=State.CANCELLED, reason=Reason.EVENT_CANCELLED, since=now, end_time=now
-        )
-    return noted(line, State.WAITING, Reason.EVENT_VANISHED, "CalendarsSynced", now)
+        ended = noted(line, State.CANCELLED, Reason.EVENT_CANCELLED, "CalendarsSynced", now)
+        return replace(ended, end_time=now)
+    is_open = line.window is not None and now in line.window
+    state = State.WAITING if is_open else State.PLANNED
+    return noted(line, state, Reason.EVENT_VANISHED, "CalendarsSynced", now)
 
 
 def _absence(
     line: Line, spec: TrainingWindow, views: Mapping[Ref, CalendarView], now: datetime
 ) -> int:
     """0: it may only have left the horizon; 1: missing once; 2: the provider's word for it."""
-    if line.window is not None and line.window.end < now - BEHIND + timedelta(hours=1):
-        return 0
     entry = next((e for e in spec.entries if e.name == line.entry), None)
+    # A provider gives events by their own end, which offsets may have left far behind.
+    later = entry.end_offset if isinstance(entry, CalendarEntry) else timedelta()
+    if line.window is not None and line.window.end - later < now - BEHIND + timedelta(hours=1):
+        return 0
     if not isinstance(entry, CalendarEntry):
         return 2
     view = views.get(entry.calendar)
@@ -351,10 +355,15 @@ def condition_of(reason: Reason, otherwise: str) -> str:
 
 
 def forget(lines: Iterable[Line], history_limit: int, now: datetime) -> tuple[Line, ...]:
-    """The lines worth keeping: all that is not over for 48 h, then the newest `history_limit`."""
+    """The lines worth keeping: all that is not over for 48 h, then the newest `history_limit`.
+
+    Of more lines than a status can hold, those that have been over for longest go.
+    """
     ordered = sorted(lines, key=lambda line: (_when(line, now), line.id))
-    old = [line.id for line in ordered if line.state.is_final and _when(line, now) <= now - BEHIND]
-    dropped = set(old[: max(0, len(old) - history_limit)])
+    over = [line for line in ordered if line.state.is_final]
+    old = sum(1 for line in over if _when(line, now) <= now - BEHIND)
+    many = max(0, old - history_limit, len(ordered) - LEDGER_LIMIT)
+    dropped = {line.id for line in over[:many]}
     return tuple(line for line in ordered if line.id not in dropped)
 
 

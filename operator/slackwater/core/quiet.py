@@ -45,7 +45,7 @@ def quiet(
         if before is not None and instant - before > longest_gap:
             since = None
         percent = ratio * 100
-        if percent >= limit_percent:
+        if not percent < limit_percent:  # NaN is not below it either
             since = None
         elif since is None and percent < limit_percent - hysteresis_percent:
             since = instant

@@ -12,7 +12,7 @@ from slackwater.core.ledger import Line, State
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.seen import Seen, Trouble
 from slackwater.core.span import Span
-from slackwater.core.spec import Identity, TrainingWindow
+from slackwater.core.spec import Identity, StopPolicy, TrainingWindow
 from slackwater.core.start import (
     Gate,
     calendar_gate,
@@ -243,8 +243,15 @@ class _Report:
             "since": line.start_time or line.since,
             "until": line.window.end if line.window else None,
             "entry": self.denying(line) if line.reason is Reason.DENY_STARTED else line.entry,
-            "what": f"Airflow {self.seen.airflow.ref}",
+            "what": self.stopping(),
         }
+
+    def stopping(self) -> str:
+        """Whose stopPolicy holds or ends runs."""
+        pool = self.seen.pool
+        if self.seen.airflow.stop_policy is StopPolicy.NONE and pool is not None:
+            return f"GPUPool {pool.ref}"
+        return f"AirflowInstance {self.seen.airflow.ref}"
 
     def denying(self, line: Line) -> str:
         """The Deny entry that ends a run, by name."""

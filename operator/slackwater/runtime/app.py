@@ -120,7 +120,9 @@ async def run_operator(
         health = Health(controller.engine, clock, lambda: store.watch_trusted)
         async with (
             contextlib.aclosing(sources),
-            serving(settings.metrics, health, controller.metrics.registry) as address,
+            serving(
+                settings.metrics, health, controller.metrics.registry, "--metrics-address"
+            ) as address,
         ):
             where = ", ".join(settings.namespaces) or "all namespaces"
             _log.info("Slackwater %s serves %s; metrics at %s", __version__, where, address)
@@ -154,6 +156,7 @@ async def _until_lost(lease: Lease) -> None:
     await lease.wait_held()
     while lease.held:  # noqa: ASYNC110 - it ends by the passing of time, which sets no event
         await asyncio.sleep(_LEASE_LOOK.total_seconds())
+    _log.error("the lease is lost: another process may act now, so this one ends")
 
 
 async def _stop_operator(parts: Parts, recorder: EventRecorder) -> None:
@@ -220,7 +223,7 @@ async def run_directory(
         health = Health(controller.engine, clock, lambda: True)
         async with (
             contextlib.aclosing(sources),
-            serving(settings.listen, health, controller.metrics.registry) as address,
+            serving(settings.listen, health, controller.metrics.registry, "--listen") as address,
         ):
             _greet(settings, address, await store.objects(), len(store.problems()))
             started(address)

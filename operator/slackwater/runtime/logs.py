@@ -42,6 +42,8 @@ def configure(settings: LogSettings, stream: IO[str] | None = None) -> None:
     for name in _QUIET:
         quiet = logging.DEBUG if level == logging.DEBUG else logging.WARNING
         logging.getLogger(name).setLevel(quiet)
+    # Its warnings are about kubeconfigs, of which our own errors tell.
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from errno import errorcode
 from typing import Final
 
 from aiohttp import web
@@ -63,9 +65,15 @@ class Health:
 
 @asynccontextmanager
 async def serving(
-    address: Address, health: Health, registry: CollectorRegistry
+    address: Address, health: Health, registry: CollectorRegistry, flag: str
 ) -> AsyncIterator[Address]:
     """Serve until the block ends; gives the address, with the port that was taken.
+
+    Args:
+        address: where to listen.
+        health: what the probes ask.
+        registry: what a scrape reads.
+        flag: how users choose the address.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -82,10 +90,12 @@ async def serving(
         try:
             await site.start()
         except OSError as error:
+            why = "unknown host"
+            if error.errno is not None and error.errno in errorcode:
+                why = os.strerror(error.errno).lower()
             raise ConfigError(
                 Reason.INVALID_SPEC,
-                detail=f"{address} cannot be listened on ({error.strerror or 'unknown host'}); "
-                "choose another address.",
+                detail=f"{address} cannot be listened on ({why}); choose another with {flag}.",
             ) from error
         yield Address(address.host, runner.addresses[0][1])
     finally:

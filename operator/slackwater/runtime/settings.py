@@ -132,7 +132,6 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         ConfigError: a value cannot work; names the flag or variable.
     """
     told = _Told(flags, environ)
-    kubeconfig = told.one("kubeconfig")
     return OperatorSettings(
         namespaces=told.names("namespace", _NAMESPACE),
         installation=told.installation(),
@@ -141,7 +140,7 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         lease_name=told.name("lease_name", _OBJECT_NAME) or "slackwater",
         instance=environ.get("POD_NAME") or socket.gethostname() or "slackwater",
         metrics=told.address("metrics_address", DEFAULT_METRICS),
-        kubeconfig=None if kubeconfig is None else Path(kubeconfig).expanduser(),
+        kubeconfig=kubeconfig_of(flags, environ),
         context=told.one("context"),
     )
 
@@ -179,6 +178,29 @@ def directory_settings(
         installation=told.installation(),
         allow_networks=told.networks(),
     )
+
+
+def kubeconfig_of(flags: Flags, environ: Environment) -> Path | None:
+    """The kubeconfig that is named; None for the pod's service account, or kubectl's own.
+
+    Raises:
+        ConfigError: it does not exist, or there is nothing at all to find a cluster by.
+    """
+    told = _Told(flags, environ)
+    if (named := told.one("kubeconfig")) is not None:
+        kubeconfig = Path(named).expanduser()
+        if not kubeconfig.is_file():
+            raise told.wrong("kubeconfig", f"{kubeconfig} does not exist")
+        return kubeconfig
+    files = (environ.get("KUBECONFIG") or "~/.kube/config").split(os.pathsep)
+    in_pod = "KUBERNETES_SERVICE_HOST" in environ
+    if not in_pod and not any(Path(file).expanduser().is_file() for file in files if file):
+        raise ConfigError(
+            Reason.INVALID_SPEC,
+            detail=f"There is no cluster to talk to, as {' and '.join(files)} does not exist; "
+            "name a kubeconfig with --kubeconfig FILE.",
+        )
+    return None
 
 
 def names_directory(flags: Flags, environ: Environment) -> bool:
@@ -248,26 +270,26 @@ class _Told:
     def one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
         value = self.one(name)
         if value is not None and value not in choices:
-            raise self._wrong(name, f"{value} is not one of {', '.join(choices)}")
+            raise self.wrong(name, f"{value} is not one of {', '.join(choices)}")
         return value
 
     def name(self, name: str, pattern: re.Pattern[str]) -> str | None:
         value = self.one(name)
         if value is not None and not pattern.fullmatch(value):
-            raise self._wrong(name, f"{value} is no name that Kubernetes allows")
+            raise self.wrong(name, f"{value} is no name that Kubernetes allows")
         return value
 
     def names(self, name: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
         values = self.many(name, ",")
         for value in values:
             if not pattern.fullmatch(value):
-                raise self._wrong(name, f"{value} is no name that Kubernetes allows")
+                raise self.wrong(name, f"{value} is no name that Kubernetes allows")
         return values
 
     def installation(self) -> str | None:
         value = self.one("installation")
         if value is not None and not _INSTALLATION.fullmatch(value):
-            raise self._wrong(
+            raise self.wrong(
                 "installation", "write at most 63 letters, digits and any of _ ~ : + -"
             )
         return value
@@ -278,7 +300,7 @@ class _Told:
             try:
                 found.append(ip_network(text))
             except ValueError:
-                raise self._wrong(
+                raise self.wrong(
                     "allow_network",
                     f"{text} is no range of addresses; write it like 10.20.0.0/16 or fd00::/8",
                 ) from None
@@ -292,12 +314,12 @@ class _Told:
         elif ":" in host:
             colon = ""  # an IPv6 address without brackets: where it ends cannot be told
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
-            raise self._wrong(
+            raise self.wrong(
                 name, f"{text} is no address to listen on; write HOST:PORT, such as {default}"
             )
         return Address(host, int(port))
 
-    def _wrong(self, name: str, problem: str) -> ConfigError:
+    def wrong(self, name: str, problem: str) -> ConfigError:
         given = self._flags.get(name)
         where = f"--{name.replace('_', '-')}" if given else _variable(name)
         return ConfigError(Reason.INVALID_SPEC, detail=f"{where}: {problem}.")
