@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slackwater.core.action import Action, Decision, Lookup, Post
 from slackwater.core.conf import BadConf
@@ -47,6 +47,18 @@ def decide(
     return _Look(identity, spec, status, seen, now).decide()
 
 
+# What keeps one occurrence from starting and says nothing about those behind it.
+_OWN_FAULTS: Final = frozenset(
+    {
+        Reason.WONT_FINISH,
+        Reason.CROSSES_DENY,
+        Reason.MISSES_DEADLINE,
+        Reason.INVALID_CONF,
+        Reason.REJECTED,
+    }
+)
+
+
 class _Open(NamedTuple):
     line: Line
     occurrence: Occurrence
@@ -60,6 +72,7 @@ class _Look:
     status: Status
     seen: Seen
     now: datetime
+    again: list[datetime | None] = field(default_factory=list)
 
     def decide(self) -> Decision:
         book = gather(self.identity, self.spec, self.status.lines, self.seen, self.now)
@@ -131,7 +144,7 @@ class _Look:
             return self._ended(line, State.SKIPPED, Reason.SKIPPED_BY_USER)
         if occurrence is None:
             if line.window is not None and line.window.end <= self.now and self.seen.layout:
-                return self._ended(line, State.MISSED, line.reason)
+                return self._ended(line, State.MISSED, self._missed_unseen(line, line.window))
             return None
         if self.spec.overlap is Overlap.ONCE and any(
             other.id != line.id
@@ -148,6 +161,12 @@ class _Look:
         if self.now < deadline:
             return None
         return self._ended(line, State.MISSED, self._missed_for(line, occurrence, deadline))
+
+    def _missed_unseen(self, line: Line, window: Span) -> Reason:
+        if window.end <= self.seen.up_since:
+            return Reason.CONTROLLER_DOWN
+        planned = line.reason in {Reason.AHEAD, Reason.EMPTY_WINDOW}
+        return Reason.EVENT_VANISHED if planned else line.reason
 
     def _missed_for(self, line: Line, occurrence: Occurrence, deadline: datetime) -> Reason:
         if deadline <= self.seen.up_since:
@@ -178,7 +197,7 @@ class _Look:
     def _start(
         self, lines: dict[str, Line], book: Book, actions: list[Action]
     ) -> tuple[Waiting | None, Considered | None]:
-        """Consider the first open occurrence; the others wait behind it."""
+        """Consider the open occurrences in turn; behind one that may start soon the others wait."""
         first: Considered | None = None
         waiting: Waiting | None = None
         open_lines = list(self._open(lines, book))
@@ -189,7 +208,7 @@ class _Look:
                     line, State.WAITING, Reason.PREVIOUS_RUN_ACTIVE, "DagReady", self.now
                 )
                 continue
-            first = consider(
+            found = consider(
                 self.identity,
                 self.spec,
                 self.seen,
@@ -198,22 +217,28 @@ class _Look:
                 another_active=active,
                 now=self.now,
             )
-            if first.gate is not None:
-                held = noted(line, State.WAITING, first.gate.reason, first.gate.condition, self.now)
-                lines[line.id] = replace(held, closest=self._closest(held, first))
-                waiting = Waiting(lines[line.id], first.gate)
-            elif first.refresh:
-                actions.append(first.refresh)
-            elif not first.pending:
+            if found.gate is not None:
+                held = noted(line, State.WAITING, found.gate.reason, found.gate.condition, self.now)
+                lines[line.id] = replace(held, closest=self._closest(held, found))
+                self.again.append(found.gate.again_at)
+                if found.gate.reason in _OWN_FAULTS:
+                    waiting = waiting or Waiting(lines[line.id], found.gate)
+                    continue
+                waiting = Waiting(lines[line.id], found.gate)
+            elif found.refresh:
+                actions.append(found.refresh)
+            elif not found.pending:
                 lines[line.id] = self._intend(line, piece)
+            first = found
+        opened = {o.line.id for o in open_lines}
         for line in lines.values():
-            if line.state is State.WAITING and line.id not in {o.line.id for o in open_lines}:
+            if line.state in {State.PLANNED, State.WAITING} and line.id not in opened:
                 lines[line.id] = self._shut(line, book.occurrences.get(line.id))
         return waiting, first
 
     def _shut(self, line: Line, occurrence: Occurrence | None) -> Line:
-        """An occurrence that waited and whose next piece is still ahead is planned again."""
-        if occurrence is None or line.reason is Reason.EVENT_VANISHED:
+        """An occurrence with a piece ahead is planned, whatever held it back before."""
+        if occurrence is None or not occurrence.pieces:
             return line
         return noted(line, State.PLANNED, Reason.AHEAD, "WindowOpen", self.now)
 
@@ -240,17 +265,20 @@ class _Look:
         if verdict is None or self.spec.gpu is None:
             return line.closest
         free = max(0, verdict.free - verdict.promised)
-        best = int(line.closest.split()[1]) if line.closest else -1
-        if free <= best:
+        # A status may have been edited by hand, so what stands there may be anything.
+        before = (line.closest or "").split()[1:2]
+        if before and before[0].isdecimal() and free <= int(before[0]):
             return line.closest
         at = self.now.replace(microsecond=0).isoformat().replace("+00:00", "Z")
         return f"{at} {free} of {self.spec.gpu.count} GPUs"
 
     def _wake(self, lines: dict[str, Line], book: Book, waiting: Waiting | None) -> datetime | None:
         """The next instant at which this decision could differ with nothing new heard (R4)."""
-        times: list[datetime | None] = []
-        if book.following is not None:
-            times.append(book.following - AHEAD)
+        if not self.status.lines and trouble_with(self.spec, self.seen):
+            return None
+        # Occurrences may enter the horizon without any news, from an inline schedule.
+        following = self.now + AHEAD if book.following is None else book.following - AHEAD
+        times: list[datetime | None] = [following, *self.again]
         for occurrence in book.occurrences.values():
             line = lines.get(occurrence.key)
             if line is not None and line.state.is_final:
@@ -266,11 +294,11 @@ class _Look:
             if line.state.is_active:
                 busy = True
                 times.append(line.cancel_time)
+            elif not line.state.is_final and line.window is not None:
+                times.extend((line.window.start, line.window.end))
         if busy and self.seen.layout is not None:
             times.extend(edge.span.start for edge in self.seen.layout.denies)
-        if waiting is not None:
-            times.append(waiting.gate.again_at)
-            times.extend(view.blocks_at for view in self.seen.calendars.values())
-        if not self.status.lines and trouble_with(self.spec, self.seen):
-            return None
+        for view in self.seen.calendars.values():
+            if waiting is not None or view.fault is not None:
+                times.append(view.blocks_at)
         return min((time for time in times if time is not None and time > self.now), default=None)

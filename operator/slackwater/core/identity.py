@@ -59,4 +59,5 @@ def run_id(identity: Identity, key: str) -> str:
 def _run_id(installation: str, namespace: str, name: str, key: str) -> str:
     tail = _digest(installation, namespace, name, key, size=24)
     head = f"{run_prefix(installation)}{_UNSAFE.sub('-', namespace)}.{_UNSAFE.sub('-', name)}"
-    return f"{head[: RUN_ID_LIMIT - len(tail) - 1]}.{tail}"
+    # Airflow takes no ".." in an id: a cut may end in a dot.
+    return f"{head[: RUN_ID_LIMIT - len(tail) - 1].rstrip('.')}.{tail}"

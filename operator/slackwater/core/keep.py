@@ -16,7 +16,7 @@ from slackwater.core.occurrence import Layout, Occurrence
 from slackwater.core.run import Absent
 from slackwater.core.run import Seen as SeenRun
 from slackwater.core.seen import CalendarView, Override, Seen
-from slackwater.core.span import Span, intersect, subtract, union
+from slackwater.core.span import Span, intersect
 from slackwater.core.spec import CalendarEntry, Identity, Ref, TrainingWindow
 from slackwater.core.words import Reason
 from slackwater.core.zone import zone
@@ -133,28 +133,29 @@ def overriding(
     """The occurrence that a person's trigger request stands for (R15), None when it is too old.
 
     It may start within ten minutes of the request. Unless the Airflow grant lets it go past the
-    calendar, Deny and Allow cut it like any other.
+    calendar, only inside a window that is open anyway.
     """
     at = override.trigger
     if at is None or not at - OVERRIDE_VALID <= now < at + OVERRIDE_LASTS:
         return None
-    start = Span(at, at + OVERRIDE_VALID)
-    pieces: tuple[Span, ...] = (start,)
+    pieces: tuple[Span, ...] = (Span(at, at + OVERRIDE_VALID),)
+    interval, end = Span(at, at + OVERRIDE_LASTS), at + OVERRIDE_LASTS
     if not past_calendar:
-        if layout.allows is not None:
-            pieces = intersect(pieces, layout.allows)
-        pieces = subtract(pieces, (edge.span for edge in layout.denies))
+        around = [other for other in layout.occurrences if at in other.interval]
+        pieces = intersect(pieces, (piece for other in around for piece in other.pieces))
+        end = max((other.end for other in around), default=at + OVERRIDE_VALID)
+        interval = Span(at, max(end, at + OVERRIDE_VALID))
     nominal = at.isoformat()
     return Occurrence(
         key=inline_key(OVERRIDE_ENTRY, nominal),
         entry=OVERRIDE_ENTRY,
         series="",
         original_start=nominal,
-        interval=Span(at, at + OVERRIDE_LASTS),
-        pieces=union(pieces),
+        interval=interval,
+        pieces=pieces,
         cuts=(),
         event=None,
-        end=at + OVERRIDE_LASTS,
+        end=end,
     )
 
 

@@ -34,6 +34,7 @@ from slackwater.core.words import Reason
 
 FRESH: Final = timedelta(seconds=15)
 FACTS_VALID: Final = timedelta(seconds=30)
+_JUST_AFTER: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +282,8 @@ def _room(
         return Considered(ask=ask, pending=True)
     if not verdict.admitted:
         gaps = verdict_gaps(verdict, gpu, pool)
-        return Considered(Gate("CapacityAvailable", verdict.reason, gaps), ask)
+        again = min(filter(None, (_stale_at(pool), ask.latest_start + _JUST_AFTER)))
+        return Considered(Gate("CapacityAvailable", verdict.reason, gaps, again), ask)
     return Considered(ask=ask)
 
 
@@ -303,13 +305,22 @@ def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
         now=now,
     )
     ready = state.ready_at(gpu.hold_for)
+    stale = _stale_at(pool)
     if ready is None:
-        return Gate("CapacityAvailable", Reason.TOO_BUSY, gaps | sample_gaps(pool))
+        return Gate("CapacityAvailable", Reason.TOO_BUSY, gaps | sample_gaps(pool), stale)
     if ready > now:
+        again = min(filter(None, (ready, stale)))
         return Gate(
-            "CapacityAvailable", Reason.NOT_QUIET_LONG_ENOUGH, gaps | {"until": ready}, ready
+            "CapacityAvailable", Reason.NOT_QUIET_LONG_ENOUGH, gaps | {"until": ready}, again
         )
     return None
+
+
+def _stale_at(pool: PoolView) -> datetime | None:
+    """When the pool's numbers will be too old, if no newer ones come."""
+    if pool.sample is None or pool.rules is None:
+        return None
+    return pool.sample.time + pool.rules.max_sample_age + _JUST_AFTER
 
 
 def early_capacity(gpu: GpuAsk, pool: PoolView) -> Gate | None:

@@ -70,6 +70,16 @@ class AirflowFollower:
         self.airflow, self.interval = airflow, interval
         self.starts_per_minute = starts_per_minute
 
+    def clock_jumped(self, by: timedelta) -> None:
+        """The wall clock jumped: facts are as old as they were (R4)."""
+        self._facts = {
+            dag_id: replace(facts, checked_at=facts.checked_at + by)
+            for dag_id, facts in self._facts.items()
+        }
+        self._starts = deque(at + by for at in self._starts)
+        if self.listed_at is not None:
+            self.listed_at += by
+
     # --- DAGs
 
     def facts(self, dag_id: str) -> DagFacts | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from slackwater.ports import Clock
 
 LONGEST_SLEEP: Final = 30.0  # seconds; so a jump of the wall clock is noticed within this time
+JUMP: Final = timedelta(seconds=5)  # more than clocks drift apart in that time
 
 KeyT = TypeVar("KeyT")
 
@@ -20,10 +21,22 @@ class Alarm(Generic[KeyT]):
 
     A key has one instant at a time: setting it again moves it. Old heap entries are dropped when
     they surface, and the heap is rebuilt when they outnumber the live ones.
+
+    Args:
+        clock: the present.
+        ring: called with each key that is due.
+        jumped: called with how far the wall clock jumped, forwards or backwards: what was reckoned
+            from it before is off by as much.
     """
 
-    def __init__(self, clock: Clock, ring: Callable[[KeyT], None]) -> None:
-        self._clock, self._ring = clock, ring
+    def __init__(
+        self,
+        clock: Clock,
+        ring: Callable[[KeyT], None],
+        jumped: Callable[[timedelta], None] | None = None,
+    ) -> None:
+        self._clock, self._ring, self._jumped = clock, ring, jumped
+        self._wall, self._monotonic = clock.now(), clock.monotonic()
         self._heap: list[tuple[datetime, int, KeyT]] = []
         self._due: dict[KeyT, datetime] = {}
         self._count = 0
@@ -56,6 +69,7 @@ class Alarm(Generic[KeyT]):
         """Ring for ever."""
         while True:
             self.ticked_at = self._clock.monotonic()
+            self._compare_clocks()
             wait = self._ring_due()
             self._changed.clear()
             try:
@@ -63,6 +77,13 @@ class Alarm(Generic[KeyT]):
                     await self._changed.wait()
             except TimeoutError:
                 pass
+
+    def _compare_clocks(self) -> None:
+        wall, monotonic = self._clock.now(), self._clock.monotonic()
+        jump = (wall - self._wall) - timedelta(seconds=monotonic - self._monotonic)
+        self._wall, self._monotonic = wall, monotonic
+        if abs(jump) > JUMP and self._jumped is not None:
+            self._jumped(jump)
 
     def _ring_due(self) -> float:
         """Ring what is due; give the seconds until the next one."""

@@ -77,6 +77,13 @@ class CalendarFollower:
         self._retry_at = None
         self._failures = 0
 
+    def clock_jumped(self, by: timedelta) -> None:
+        """The wall clock jumped: what was read before is as old as it was (R4)."""
+        if self.checked_at is not None:
+            self.checked_at += by
+        self._tried_at = self._retry_at = None
+        self._blind = ()
+
     @property
     def blocks_at(self) -> datetime | None:
         """When the snapshot becomes too old to start anything."""

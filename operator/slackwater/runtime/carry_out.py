@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from slackwater.core.action import Cancel, Lookup, Post, Withdraw
@@ -51,12 +52,15 @@ async def _post(
         return
     run_id = action.run_id
     follower.started()
+    left = (action.until - clock.now()).total_seconds()
     try:
-        run = await follower.airflow.trigger(dag_id, run_id, action.conf, action.note)
+        # It may have to wait for its turn or for a login; after `until` it must not be sent.
+        async with asyncio.timeout(left):
+            run = await follower.airflow.trigger(dag_id, run_id, action.conf, action.note)
     except RunExists:
         await follower.look_up(run_id, dag_id)
         return
-    except Ambiguous:
+    except (Ambiguous, TimeoutError):
         follower.doubt(run_id)
         await follower.look_up(run_id, dag_id)
         return

@@ -73,7 +73,7 @@ class Engine:
         self.clock, self._store, self._lease = clock, store, lease
         self._teller, self._metrics = teller, metrics
         self.queue: WorkQueue[Key] = WorkQueue(random)
-        self.alarm: Alarm[Key] = Alarm(clock, self._ring)
+        self.alarm: Alarm[Key] = Alarm(clock, self._ring, self._clock_jumped)
         self.world = World(
             clock=clock,
             random=random,
@@ -206,6 +206,15 @@ class Engine:
             self.queue.add(key)
         else:
             self._poke(key)
+
+    def _clock_jumped(self, by: timedelta) -> None:
+        """Every instant that was reckoned from the wall clock is off: look at everything (R4)."""
+        LOG.warning("the wall clock jumped by %.0f s", by.total_seconds())
+        for key, follower in self.world.following.items():
+            follower.clock_jumped(by)
+            self._poke(key)
+        for ref in self.world.windows:
+            self._touch(ref)
 
     def _touch(self, ref: Ref) -> None:
         self.queue.add(Key(Kind.TRAINING_WINDOW, ref))

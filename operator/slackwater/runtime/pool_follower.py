@@ -68,6 +68,13 @@ class PoolFollower:
         self.source, self.rules, self.interval = source, rules, interval
         self._book.dirty = True
 
+    def clock_jumped(self, by: timedelta) -> None:  # noqa: ARG002 - all followers are told alike
+        """The wall clock jumped: the age of what was sampled before cannot be known (R4)."""
+        self.sample = None
+        self.history.clear()
+        self._backfilled = False
+        self._book.dirty = True
+
     # --- sampling
 
     async def look(self) -> None:
