@@ -350,6 +350,7 @@ class Scene:
 
     def settle(self, hour: float | datetime) -> Decision:
         """Look until nothing is pending: the pool answers, calendars and the DAG are read."""
+        self.verdict = None
         for _ in range(6):
             decision = self.look(hour)
             if not decision.pending:
@@ -372,7 +373,8 @@ class Scene:
         self,
         hour: float | datetime,
         key: str = "e1",
-        state: RunState = RunState.QUEUED, **changes: Any
+        state: RunState = RunState.QUEUED,
+        **changes: Any,
     ) -> Line:
         """Airflow says how the run of `key` does, and the line follows."""
         fields: dict[str, Any] = {"queued_at": clock(hour)}

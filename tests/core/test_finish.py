@@ -481,7 +481,7 @@ def test_a_run_that_somebody_deleted_is_not_cancelled_once_more():
 
 
 def test_a_run_by_request_lives_on_when_the_request_is_taken_off():
-    found = Scene(spec=spec(inline("nights", 40, 41), **CANCEL))
+    found = Scene(spec=spec(inline("nights", 40, 41), **CANCEL), allow_override=True)
     found.override = Override(trigger=clock(10))
     key = manual(clock(10))
     found.start(10, key)
@@ -509,7 +509,7 @@ def test_a_run_by_request_that_was_found_again_has_its_day():
 
 
 def test_a_request_that_is_replaced_by_another_takes_back_what_is_not_queued_yet():
-    found = Scene(spec=spec(inline("nights", 40, 41)))
+    found = Scene(spec=spec(inline("nights", 40, 41)), allow_override=True)
     found.override = Override(trigger=clock(10))
     found.settle(10)
     found.override = Override(trigger=clock(10.01))

@@ -405,8 +405,18 @@ def test_an_edited_inline_schedule_does_not_start_the_same_night_twice():
 
 
 def test_a_request_starts_a_run_of_its_own_within_ten_minutes():
-    found = Scene(spec=spec(inline("nights", 40, 41)), override=Override(trigger=clock(10)))
+    request = Override(trigger=clock(10))
+    found = Scene(spec=spec(inline("nights", 40, 41)), override=request, allow_override=True)
     found.start(clock(10) + 9 * MINUTE, manual(clock(10)))
+
+
+def test_a_request_without_the_grant_starts_only_inside_an_open_window():
+    found = Scene(spec=spec(inline("nights", 40, 41)), override=Override(trigger=clock(10)))
+    found.settle(10)
+    assert found.line(manual(clock(10))).reason is Reason.EMPTY_WINDOW
+    found.override = Override(trigger=clock(40.5))
+    found.settle(40.5)
+    assert any(x.state is State.INTENDED for x in found.lines.values())
 
 
 def test_a_request_older_than_ten_minutes_starts_nothing():
@@ -432,7 +442,7 @@ def test_a_request_goes_past_deny_and_allow_only_where_the_grant_allows(past):
 def test_a_request_goes_past_an_unread_calendar_only_where_the_grant_allows():
     found = Scene(override=Override(trigger=clock(10)), blocks_after=timedelta(0))
     found.settle(10)
-    assert found.line(manual(clock(10))).reason is Reason.STALE
+    assert found.line(manual(clock(10))).reason is Reason.EMPTY_WINDOW
     found.allow_override = True
     found.settle(10)
     assert found.line(manual(clock(10))).state is State.INTENDED
@@ -531,9 +541,7 @@ def test_the_history_is_what_ended_last():
     found = scene(spec=spec(trigger(), history_limit=2))
     found.events = [event(f"e{i}", 3 * i, 3 * i + 1) for i in range(30)]
     for hour in range(24 * 6):
-        found.runs |= {
-            run_id(IDENTITY, f"e{i}"): Absent(clock(hour)) for i in range(30)
-        }
+        found.runs |= {run_id(IDENTITY, f"e{i}"): Absent(clock(hour)) for i in range(30)}
         found.airflow_stop = found.airflow_stop.HOLD
         found.look(hour)
     assert sorted(found.lines) == ["e28", "e29"]

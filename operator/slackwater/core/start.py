@@ -297,6 +297,8 @@ def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
         return Gate("CapacityAvailable", reason, gaps | sample_gaps(pool))
     if gpu.max_utilization_percent is None:
         return None
+    if pool.sample is None or pool.sample.utilization is None:
+        return Gate("CapacityAvailable", Reason.NO_DATA, gaps, _stale_at(pool))
     state = quiet(
         pool.history,
         limit_percent=gpu.max_utilization_percent,
@@ -372,7 +374,7 @@ def _to_refresh(seen: Seen, now: datetime, *, calendars: bool) -> Refresh | None
         ref
         for ref, view in seen.calendars.items()
         if calendars
-        and not _looked_since(view, now - FRESH)
+        and not _looked_lately(view, now)
         and (view.retry_at is None or view.retry_at <= now)
     ]
     facts = seen.airflow.facts
@@ -380,6 +382,10 @@ def _to_refresh(seen: Seen, now: datetime, *, calendars: bool) -> Refresh | None
     return Refresh(tuple(stale), dag) if stale or dag else None
 
 
-def _looked_since(view: CalendarView, since: datetime) -> bool:
-    """Whether the calendar was read, or its reading failed, after `since`."""
-    return any(at is not None and at > since for at in (view.checked_at, view.tried_at))
+def _looked_lately(view: CalendarView, now: datetime) -> bool:
+    """Whether the calendar was read, or its reading failed, just before.
+
+    A look that lies ahead is one of before our clock jumped back.
+    """
+    looks = (view.checked_at, view.tried_at)
+    return any(at is not None and now - FRESH < at <= now for at in looks)

@@ -154,6 +154,8 @@ class Engine:
     async def _take_in(self) -> None:
         async for change in self._store.changes():
             self._accept(change)
+            # Thousands come at once at the start; the lease must be renewed meanwhile.
+            await asyncio.sleep(0)
 
     def _accept(self, change: Change) -> None:
         match change:
@@ -305,6 +307,7 @@ class Engine:
     async def _work(self, up_since: datetime) -> None:
         while True:
             key = await self.queue.get()
+            await asyncio.sleep(0)  # most looks wait for nothing: let the others have a turn
             began = self.clock.monotonic()
             try:
                 if self._may_act:
