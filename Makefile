@@ -7,7 +7,7 @@ RUN := $(UV) run --frozen --no-sync
 PYTEST := $(RUN) pytest
 JOBS ?= 2
 SEEDS ?= 200
-DAYS ?= 0.1
+DAYS ?= 0.05
 
 .PHONY: help
 help: ## show this help
@@ -29,7 +29,7 @@ test: .venv ## every test, real servers included
 
 .PHONY: test-fast
 test-fast: .venv ## the half without servers
-	SEEDS=2 DAYS=0.1 $(PYTEST) -n $(JOBS) -m "not server" tests
+	$(PYTEST) -n $(JOBS) -m "not server" tests
 
 .PHONY: simulate
 simulate: .venv ## longer voyages: make simulate SEEDS=10000 DAYS=1

@@ -493,6 +493,22 @@ def test_a_run_by_request_lives_on_when_the_request_is_taken_off():
     assert cancels(found, 34)
 
 
+def test_a_run_by_request_inside_a_window_ends_with_that_window():
+    found = Scene(spec=spec(inline("nights", 8, 14), **CANCEL))
+    (night,) = (o.key for o in found.layout(clock(8)).occurrences)
+    found.start(8, night)
+    found.hear(8.1, night, state=RunState.RUNNING)
+    found.hear(9, night, state=RunState.SUCCESS)
+    found.override = Override(trigger=clock(10))
+    key = manual(clock(10))
+    found.start(10, key)
+    found.hear(10.1, key, state=RunState.RUNNING)
+    assert found.line(key).cancel_time == clock(14)
+    found.override = Override()
+    assert not cancels(found, 13)
+    assert cancels(found, 14)
+
+
 def test_a_run_by_request_that_was_found_again_has_its_day():
     found = Scene(spec=spec(inline("nights", 40, 41), **CANCEL))
     key = manual(clock(10))

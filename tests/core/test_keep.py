@@ -404,25 +404,32 @@ def test_an_edited_inline_schedule_does_not_start_the_same_night_twice():
 # --- requests (R15)
 
 
-def test_a_request_starts_a_run_of_its_own_within_ten_minutes():
-    request = Override(trigger=clock(10))
-    found = Scene(spec=spec(inline("nights", 40, 41)), override=request, allow_override=True)
-    found.start(clock(10) + 9 * MINUTE, manual(clock(10)))
+def requested(at=10.0, **changes) -> Scene:
+    fields = {"spec": spec(inline("nights", 40, 41)), "override": Override(trigger=clock(at))}
+    return Scene(**fields | changes)
 
 
-def test_a_request_without_the_grant_starts_only_inside_an_open_window():
-    found = Scene(spec=spec(inline("nights", 40, 41)), override=Override(trigger=clock(10)))
-    found.settle(10)
-    assert found.line(manual(clock(10))).reason is Reason.EMPTY_WINDOW
-    found.override = Override(trigger=clock(40.5))
-    found.settle(40.5)
-    assert any(x.state is State.INTENDED for x in found.lines.values())
+def test_a_request_past_the_calendar_starts_a_run_of_its_own_within_ten_minutes():
+    requested(allow_override=True).start(clock(10) + 9 * MINUTE, manual(clock(10)))
 
 
 def test_a_request_older_than_ten_minutes_starts_nothing():
-    found = Scene(spec=spec(inline("nights", 40, 41)), override=Override(trigger=clock(10)))
+    found = requested(allow_override=True)
     found.settle(clock(10) + 10 * MINUTE)
     assert not any(x.state.is_active for x in found.lines.values())
+
+
+def test_without_that_right_a_request_starts_only_inside_an_open_window():
+    outside = requested()
+    outside.settle(10)
+    assert not any(x.state.is_active for x in outside.lines.values())
+    inside = requested(spec=spec(inline("nights", 8, 12)))
+    (night,) = (o.key for o in inside.layout(clock(10)).occurrences)
+    inside.override = Override()
+    inside.start(9, night)
+    inside.hear(9.1, night, state=RunState.SUCCESS)
+    inside.override = Override(trigger=clock(10))
+    inside.start(10, manual(clock(10)))
 
 
 @pytest.mark.parametrize("past", [True, False])
@@ -430,13 +437,12 @@ def test_a_request_goes_past_deny_and_allow_only_where_the_grant_allows(past):
     allow = InlineEntry(name="ok", effect=Effect.ALLOW, fixed=hours(20, 21))
     found = Scene(
         spec=spec(trigger(), deny(), allow),
-        events=[event("d", 9, 12, summary="deny")],
+        events=[event("e1", 9, 12), event("d", 9, 12, summary="deny")],
         override=Override(trigger=clock(10)),
         allow_override=past,
     )
     found.settle(10)
-    started_ = found.line(manual(clock(10))).state is State.INTENDED
-    assert started_ is past
+    assert (found.line(manual(clock(10))).state is State.INTENDED) is past
 
 
 def test_a_request_goes_past_an_unread_calendar_only_where_the_grant_allows():

@@ -458,6 +458,7 @@ def test_a_pool_that_does_not_measure_its_load_cannot_be_called_quiet():
 def test_a_request_goes_past_the_pools_numbers_only_where_its_grant_allows():
     key = manual(clock(10))
     found = Scene(spec=spec(gpu=gpu(8)), free=(0, 0), override=Override(trigger=clock(10)))
+    found.allow_override = True
     found.settle(10)
     assert found.line(key).reason is Reason.WAITING_FOR_GPUS
     found.grant = PoolGrant(allow_override=True)

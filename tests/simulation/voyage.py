@@ -57,7 +57,7 @@ class Course:
     windows: int = 12
     calendars: int = 4
     faults: bool = True
-    actions_per_hour: float = 3.0
+    actions_per_hour: float = 12.0
 
 
 class Violated(AssertionError):

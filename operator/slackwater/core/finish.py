@@ -196,6 +196,7 @@ def _recorded_end(line: Line, spec: TrainingWindow, notice: datetime) -> datetim
     """The end of the window of a run whose occurrence is gone, as it was last known."""
     if line.window is None:
         return line.cancel_time
-    requested = line.entry == OVERRIDE_ENTRY
-    end = line.window.start + OVERRIDE_LASTS if requested else line.window.end
-    return max(end + spec.overrun, line.cancel_time or notice)
+    if line.entry != OVERRIDE_ENTRY:
+        return max(line.window.end + spec.overrun, line.cancel_time or notice)
+    # The line of a request holds only when it might start, and its annotation may be gone.
+    return line.cancel_time or max(line.window.start + OVERRIDE_LASTS + spec.overrun, notice)
