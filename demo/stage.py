@@ -198,6 +198,7 @@ class Stage:
             f"Prometheus  {self.prometheus.url}",
             f"GPU pool    {self.gpus.url}/state  (simulated)",
             f"Slackwater  {self.controller.url}/  (log: {self.controller.log_path})",
+            f"manifests   {self.data / 'manifests'}",
         ]
         if self.cluster is not None:
             lines.append(f"Kubernetes  export KUBECONFIG={self.cluster.kubeconfig}")

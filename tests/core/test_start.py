@@ -467,6 +467,14 @@ def test_a_request_goes_past_the_pools_numbers_only_where_its_grant_allows():
     assert found.line(key).promise == 8
 
 
+def test_a_request_is_not_kept_waiting_by_the_occurrence_that_waits_for_gpus():
+    found = asking(free=(0, 0), grant=PoolGrant(allow_override=True))
+    assert held_by(found) is Reason.WAITING_FOR_GPUS
+    found.override = Override(trigger=clock(10.6))
+    found.settle(10.6)
+    assert found.line(manual(clock(10.6))).state is State.INTENDED
+
+
 # --- several at once
 
 

@@ -13,7 +13,7 @@ from slackwater.core.finish import steer
 from slackwater.core.fit import start_deadline
 from slackwater.core.follow import INTENT_VALID, cleared
 from slackwater.core.identity import run_id
-from slackwater.core.keep import AHEAD, Book, forget, gather, noted
+from slackwater.core.keep import AHEAD, OVERRIDE_ENTRY, Book, forget, gather, noted
 from slackwater.core.ledger import Line, State
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.report import Waiting, report
@@ -192,7 +192,10 @@ class _Look:
             piece = next((p for p in occurrence.pieces if self.now in p), None)
             if piece is not None:
                 found.append(_Open(line, occurrence, piece))
-        yield from sorted(found, key=lambda o: (o.piece.start, o.line.id))
+        # What a person asked for goes first: it may be allowed past what holds the others back.
+        yield from sorted(
+            found, key=lambda o: (o.line.entry != OVERRIDE_ENTRY, o.piece.start, o.line.id)
+        )
 
     def _start(
         self, lines: dict[str, Line], book: Book, actions: list[Action]
