@@ -202,6 +202,9 @@ class Stage:
         ]
         if self.cluster is not None:
             lines.append(f"Kubernetes  export KUBECONFIG={self.cluster.kubeconfig}")
+        else:
+            state = self.controller.home / "data"
+            lines.append(f"and why     slackwater explain --data {state} research/nightly-llm")
         return lines
 
     def forget_data(self) -> None:

@@ -207,6 +207,7 @@ class Scene:
     """
 
     spec: TrainingWindow = field(default_factory=spec)
+    ahead: timedelta = timedelta(days=35)
     events: list[Event] = field(default_factory=list)
     others: list[Event] = field(default_factory=list)  # of the calendar `OUTLOOK`
     runs: dict[str, Known] = field(default_factory=dict)
@@ -255,7 +256,7 @@ class Scene:
         return lay_out(self.spec, found, self.horizon(now))
 
     def horizon(self, now: datetime) -> Span:
-        return Span(now - timedelta(hours=48), now + timedelta(days=35))
+        return Span(now - timedelta(hours=48), now + self.ahead)
 
     def _inside(self, events: Iterable[Event], now: datetime) -> tuple[Event, ...]:
         """What a provider gives: the events that overlap the horizon."""
@@ -297,7 +298,7 @@ class Scene:
                 verdict=self.verdict,
                 unseen={p.run_id: p.unseen for p in self.promises},
             )
-        calendars = {entry.calendar for entry in self.spec.calendars}
+        calendars = [entry.calendar for entry in self.spec.calendars]
         return Seen(
             layout=self.layout(now),
             airflow=AirflowView(
@@ -313,7 +314,7 @@ class Scene:
                 starts_per_minute=6 if self.slot_at else None,
             ),
             up_since=self.up_since,
-            calendars={ref: self._calendar(ref, now) for ref in sorted(calendars)},
+            calendars={ref: self._calendar(ref, now) for ref in calendars},
             pool=pool,
             config=self.config,
             override=self.override,

@@ -11,8 +11,10 @@ from slackwater.core.ledger import State
 from slackwater.core.words import Reason
 from tests.core.builders import HOUR, MINUTE, OWNER, SECOND, clock, line, promise, started
 
+NOW = clock(11)
 
-def held(*lines, gpus=8, duration=None, now=clock(11), per_pod=1):
+
+def held(*lines, gpus=8, duration=None, now=NOW, per_pod=1):
     return promises_of(OWNER, lines, gpus=gpus, duration=duration, now=now, per_pod=per_pod)
 
 

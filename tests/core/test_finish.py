@@ -15,7 +15,6 @@ from slackwater.core.seen import Override, Trouble
 from slackwater.core.spec import Effect, Ending, InlineEntry, StopPolicy
 from slackwater.core.words import Reason
 from tests.core.builders import (
-    HOUR,
     IDENTITY,
     MINUTE,
     SECOND,

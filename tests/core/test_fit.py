@@ -5,10 +5,9 @@ from datetime import timedelta
 import pytest
 
 from slackwater.core.fit import Finish, lasting, latest_finish, latest_start, start_deadline
-from slackwater.core.spec import Match
 from slackwater.core.occurrence import lay_out
 from slackwater.core.span import Span
-from slackwater.core.spec import CalendarEntry, Effect, Ending, InlineEntry
+from slackwater.core.spec import CalendarEntry, Effect, Ending, InlineEntry, Match
 from slackwater.core.words import Reason
 from tests.core.builders import DAY, HOUR, MINUTE, TEAM, clock, deny, event, hours, spec, trigger
 

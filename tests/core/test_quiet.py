@@ -1,5 +1,6 @@
 """Quiet for long enough: threshold, hold and hysteresis."""
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -107,7 +108,7 @@ def test_never_ready_with_a_busy_sample_or_an_unseen_time_within_the_hold(made, 
     within = [(at, load) for at, load in history if at >= now - hold]
     assert all(load < 0.5 for _, load in within)
     times = [at for at, _ in history if at <= now - hold][-1:] + [at for at, _ in within] + [now]
-    assert all(later - sooner <= GAP for sooner, later in zip(times, times[1:], strict=False))
+    assert all(later - sooner <= GAP for sooner, later in itertools.pairwise(times))
     assert times[0] <= now - hold
 
 

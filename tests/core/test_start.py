@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from slackwater.core.action import Refresh
+from slackwater.core.identity import run_id
 from slackwater.core.ledger import State
-from slackwater.core.run import Absent, Denied, DagFacts, RunState
+from slackwater.core.run import Absent, DagFacts, Denied, RunState
 from slackwater.core.seen import Override, Trouble
 from slackwater.core.spec import (
     CalendarEntry,
@@ -20,7 +21,6 @@ from slackwater.core.spec import (
     Privacy,
     StopPolicy,
 )
-from slackwater.core.identity import run_id
 from slackwater.core.words import Reason
 from tests.core.builders import (
     AIRFLOW,
@@ -386,6 +386,24 @@ def test_behind_others_it_waits_for_its_turn():
     assert "1 ahead" in found.status.message
 
 
+def test_a_held_pool_holds_back_whatever_it_answered_before():
+    found = asking()
+    found.look(10.5)
+    found.answer(10.5)
+    found.rules = rules(stop_policy=StopPolicy.HOLD)
+    found.look(10.5)
+    assert (found.line().state, found.line().reason) == (State.WAITING, Reason.HELD)
+    assert found.status.message == "GPUPool research/h100 is held by its stopPolicy."
+
+
+def test_once_a_deadline_has_passed_it_does_not_hold_back_any_more():
+    found = scene(spec=spec(trigger(), PAPER, **LONG))
+    found.events.append(event("p", 13, 17, summary="deadline"))
+    assert held_by(found) is Reason.MISSES_DEADLINE
+    assert found.decision.wake_at <= clock(13)
+    assert held_by(found, 13) is None
+
+
 def test_more_than_the_pool_has_is_said_before_the_window():
     found = asking(spec=spec(gpu=gpu(800)))
     found.look(5)
@@ -421,7 +439,7 @@ def test_when_waiting_has_made_a_run_too_late_it_says_so():
 def test_low_coverage_holds_back_and_says_how_low():
     found = asking(sample=sample(clock(10.5), 8, coverage=0.5))
     assert held_by(found) is Reason.LOW_COVERAGE
-    assert "Only 50 % of the GPUs of research/h100 report." == found.status.message
+    assert found.status.message == "Only 50 % of the GPUs of research/h100 report."
 
 
 QUIET = gpu(8, max_utilization_percent=50.0, hold_for=5 * MINUTE)

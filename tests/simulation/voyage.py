@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import logging
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -62,6 +63,19 @@ class Course:
 
 class Violated(AssertionError):
     """An invariant does not hold."""
+
+
+class Surprise(logging.Handler):
+    """An exception that the controller did not expect is a violation, even if it goes on."""
+
+    def __init__(self, violations: list[Violated]) -> None:
+        super().__init__(logging.ERROR)
+        self._violations = violations
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._violations.append(Violated(f"unexpected: {error!r}"))
 
 
 class SimSources:
@@ -145,7 +159,12 @@ class Voyage:
     # --- the script
 
     def sail(self) -> Voyage:
-        run_virtual(self._sail(), self.loop)
+        log, surprise = logging.getLogger("slackwater.engine"), Surprise(self.violations)
+        log.addHandler(surprise)
+        try:
+            run_virtual(self._sail(), self.loop)
+        finally:
+            log.removeHandler(surprise)
         return self
 
     async def _sail(self) -> None:

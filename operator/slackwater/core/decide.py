@@ -301,9 +301,5 @@ class _Look:
                 times.extend((line.window.start, line.window.end))
         if busy and self.seen.layout is not None:
             times.extend(edge.span.start for edge in self.seen.layout.denies)
-        times.extend(
-            view.blocks_at
-            for view in self.seen.calendars.values()
-            if waiting is not None or view.fault is not None
-        )
+        times.extend(view.blocks_at for view in self.seen.calendars.values())
         return min((time for time in times if time is not None and time > self.now), default=None)

@@ -334,6 +334,9 @@ _CONDITION_OF: Final[dict[Reason, str]] = {
         "CapacityAvailable",
     ),
     **dict.fromkeys(
+        (Reason.WONT_FINISH, Reason.CROSSES_DENY, Reason.MISSES_DEADLINE), "WindowOpen"
+    ),
+    **dict.fromkeys(
         (
             Reason.DAG_NOT_FOUND,
             Reason.DAG_PAUSED,
@@ -344,6 +347,7 @@ _CONDITION_OF: Final[dict[Reason, str]] = {
             Reason.AIRFLOW_UNSUPPORTED,
             Reason.REJECTED,
             Reason.START_RATE_LIMITED,
+            Reason.PREVIOUS_RUN_ACTIVE,
         ),
         "DagReady",
     ),

@@ -68,7 +68,7 @@ def trouble_with(spec: TrainingWindow, seen: Seen) -> Gate | None:
     if seen.config is not None:
         return Gate("Ready", seen.config.reason, seen.config.gaps)
     refusals = [
-        *(view.refused for view in seen.calendars.values()),
+        *(view.refused for _, view in sorted(seen.calendars.items())),
         seen.airflow.refused,
         seen.pool.refused if seen.pool else None,
     ]
@@ -86,16 +86,27 @@ def trouble_with(spec: TrainingWindow, seen: Seen) -> Gate | None:
 
 def calendar_gate(seen: Seen, now: datetime) -> Gate | None:
     """The first calendar whose snapshot cannot carry a start."""
-    for view in seen.calendars.values():
+    for _, view in sorted(seen.calendars.items()):
         if view.usable(now):
             continue
-        gaps: dict[str, object] = {"ref": view.ref, "what": f"Calendar {view.ref}"}
         if view.snapshot is None:
+            gaps = _fault_gaps(f"Calendar {view.ref}")
             return Gate("CalendarsSynced", view.fault or Reason.NOT_READ_YET, gaps)
-        return Gate("CalendarsSynced", Reason.STALE, gaps | {"since": view.checked_at})
+        since = {"ref": view.ref, "since": view.checked_at}
+        return Gate("CalendarsSynced", Reason.STALE, since)
     if seen.layout is None:
         return Gate("CalendarsSynced", Reason.NOT_READ_YET, {"what": "The calendar"})
     return None
+
+
+def _fault_gaps(what: str) -> dict[str, object]:
+    """What sentences about a dependency's fault need; its own condition names the secret."""
+    return {
+        "what": what,
+        "ref": f"of {what}",
+        "key": "of that name",
+        "detail": f"{what} cannot work.",
+    }
 
 
 def dag_gate(spec: TrainingWindow, seen: Seen) -> Gate | None:
@@ -208,7 +219,7 @@ def _fit_gate(
     if finish is None or now + duration <= finish.at:
         return None
     gaps = {"duration": lasting(duration), "latest": finish.at, "entry": finish.entry}
-    return Gate("WindowOpen", finish.reason, gaps)
+    return Gate("WindowOpen", finish.reason, gaps, finish.at)
 
 
 def conf_of(
@@ -260,6 +271,8 @@ def _room(
 ) -> Considered:
     if pool.rules is None:
         return Considered(Gate("CapacityAvailable", Reason.NOT_READ_YET, _pool_gaps(gpu, pool)))
+    if pool.rules.stop_policy is not StopPolicy.NONE:
+        return Considered(Gate("CapacityAvailable", Reason.HELD, _pool_gaps(gpu, pool)))
     duration = expected(spec, seen)
     finish = latest_finish(spec, seen.layout, occurrence, piece, now) if seen.layout else None
     ask = Ask(
@@ -282,7 +295,7 @@ def _room(
         return Considered(ask=ask, pending=True)
     if not verdict.admitted:
         gaps = verdict_gaps(verdict, gpu, pool)
-        again = min(filter(None, (_stale_at(pool), ask.latest_start + _JUST_AFTER)))
+        again = min(filter(None, (_stale_at(pool, now), ask.latest_start + _JUST_AFTER)))
         return Considered(Gate("CapacityAvailable", verdict.reason, gaps, again), ask)
     return Considered(ask=ask)
 
@@ -294,11 +307,11 @@ def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
     view = Pool(rules=pool.rules, sample=pool.sample, fault=pool.fault)
     reason = unusable(view, now)
     if reason is not None:
-        return Gate("CapacityAvailable", reason, gaps | sample_gaps(pool))
+        return Gate("CapacityAvailable", reason, gaps | sample_gaps(pool), _stale_at(pool, now))
     if gpu.max_utilization_percent is None:
         return None
     if pool.sample is None or pool.sample.utilization is None:
-        return Gate("CapacityAvailable", Reason.NO_DATA, gaps, _stale_at(pool))
+        return Gate("CapacityAvailable", Reason.NO_DATA, gaps, _stale_at(pool, now))
     state = quiet(
         pool.history,
         limit_percent=gpu.max_utilization_percent,
@@ -307,7 +320,7 @@ def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
         now=now,
     )
     ready = state.ready_at(gpu.hold_for)
-    stale = _stale_at(pool)
+    stale = _stale_at(pool, now)
     if ready is None:
         return Gate("CapacityAvailable", Reason.TOO_BUSY, gaps | sample_gaps(pool), stale)
     if ready > now:
@@ -318,11 +331,13 @@ def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
     return None
 
 
-def _stale_at(pool: PoolView) -> datetime | None:
+def _stale_at(pool: PoolView, now: datetime) -> datetime | None:
     """When the pool's numbers will be too old, if no newer ones come."""
     if pool.sample is None or pool.rules is None:
         return None
-    return pool.sample.time + pool.rules.max_sample_age + _JUST_AFTER
+    times = (pool.sample.time, *(at for at, _ in pool.history[-1:]))
+    limits = (at + pool.rules.max_sample_age + _JUST_AFTER for at in times)
+    return min((limit for limit in limits if limit > now), default=None)
 
 
 def early_capacity(gpu: GpuAsk, pool: PoolView) -> Gate | None:
@@ -336,7 +351,7 @@ def early_capacity(gpu: GpuAsk, pool: PoolView) -> Gate | None:
 def _pool_gaps(gpu: GpuAsk, pool: PoolView) -> dict[str, object]:
     return {
         "pool": pool.ref,
-        "what": f"GPUPool {pool.ref}",
+        **_fault_gaps(f"GPUPool {pool.ref}"),
         "count": gpu.count,
         "per_pod": gpu.per_pod,
         "limit": None
@@ -372,7 +387,7 @@ def _to_refresh(seen: Seen, now: datetime, *, calendars: bool) -> Refresh | None
     """What was last looked at too long ago, and may be asked now (R9); None when all is fresh."""
     stale = [
         ref
-        for ref, view in seen.calendars.items()
+        for ref, view in sorted(seen.calendars.items())
         if calendars
         and not _looked_lately(view, now)
         and (view.retry_at is None or view.retry_at <= now)

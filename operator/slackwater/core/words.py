@@ -321,7 +321,9 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.SKIPPED_BY_USER: Word("Skipped by request."),
     _R.TRIGGERED_BY_USER: Word("Triggered by request."),
     _R.DRAINED: Word("{what} is being drained."),
-    _R.RUN_DELETED: Word("The run was deleted in Airflow.", "", True),
+    _R.RUN_DELETED: Word(
+        "The run was deleted in Airflow.", "Airflow's audit log tells who deleted it.", True
+    ),
     _R.ALREADY_RAN: Word("The event was moved after its run had started: it does not run again."),
 }
 
