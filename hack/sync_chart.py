@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not a package
 """Copy the CustomResourceDefinitions into the Helm chart: `python hack/sync_chart.py [--check]`.
 
 They are templates and do not lie in Helm's own `crds/`, which Helm never upgrades. The annotation

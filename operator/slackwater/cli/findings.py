@@ -12,13 +12,14 @@ from slackwater.cli.opened import Opened
 from slackwater.cli.reading import Screen, columns, counted
 from slackwater.core.allot import Pool, unusable
 from slackwater.core.event import Snapshot
+from slackwater.core.gaps import sample_gaps
 from slackwater.core.identity import run_prefix
 from slackwater.core.report import sentence
 from slackwater.core.run import DagFacts
 from slackwater.core.sample import Sample
 from slackwater.core.seen import PoolView, Seen, Trouble
 from slackwater.core.spec import GpuAsk, PoolRules, Ref, StopPolicy
-from slackwater.core.start import early_capacity, sample_gaps
+from slackwater.core.start import early_capacity
 from slackwater.core.words import WORDS, Reason, say
 from slackwater.ports import Airflow, Kind, PoolSource
 from slackwater.runtime.calendar_follower import horizon_at

@@ -124,7 +124,9 @@ def _running(
 ) -> Steered:
     identifier = line.dag_run_id
     assert identifier is not None
-    end = min(_ends(line, occurrence, spec, seen, now), key=lambda e: e.at, default=None)
+    ends = _ends(line, occurrence, spec, seen, now)
+    # Of two ends at one time the one that was told stays.
+    end = min(ends, key=lambda e: (e.at, e.reason is not line.reason), default=None)
     if end is None:
         if line.reason in ENDINGS or line.cancel_time is not None:
             line = replace(line, reason=Reason.RUNNING, since=now, cancel_time=None)
@@ -187,7 +189,8 @@ def _window_end(
     pieces = [p for p in occurrence.pieces if began in p] or list(occurrence.pieces[-1:])
     end = occurrence.window_end(pieces[0]) if pieces else occurrence.interval.end
     planned = end + spec.overrun
-    if line.cancel_time is None:
+    elsewise = line.reason in ENDINGS and line.reason is not Reason.WINDOW_ENDED
+    if line.cancel_time is None or elsewise:  # then that is the time of another end
         return max(planned, notice)
     return max(planned, min(line.cancel_time, notice))
 

@@ -210,8 +210,10 @@ def _missing(
     if line.entry == OVERRIDE_ENTRY:
         return line
     absent = _absence(line, spec, views, now)
+    if absent == 0:
+        return line  # nothing new is known of it
     line = replace(line, absent=absent) if absent != line.absent else line
-    if absent == 0 or line.state.is_active or line.state.is_final:
+    if line.state.is_active or line.state.is_final:
         return line
     if absent >= 2:
         ended = noted(line, State.CANCELLED, Reason.EVENT_CANCELLED, "CalendarsSynced", now)

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from slackwater.core.action import Refresh
-from slackwater.core.allot import Pool, Verdict, exceeds, unusable
+from slackwater.core.allot import Pool, exceeds, unusable
 from slackwater.core.ask import Ask
 from slackwater.core.conf import BadConf, check_params, conf_for, conf_variables
 from slackwater.core.fit import lasting, latest_finish, latest_start
 from slackwater.core.follow import RETRY_DENIED
+from slackwater.core.gaps import fault_gaps, pool_gaps, sample_gaps, verdict_gaps
 from slackwater.core.identity import run_id
 from slackwater.core.keep import OVERRIDE_ENTRY
 from slackwater.core.occurrence import Occurrence
@@ -90,23 +91,13 @@ def calendar_gate(seen: Seen, now: datetime) -> Gate | None:
         if view.usable(now):
             continue
         if view.snapshot is None:
-            gaps = _fault_gaps(f"Calendar {view.ref}")
+            gaps = fault_gaps(f"Calendar {view.ref}")
             return Gate("CalendarsSynced", view.fault or Reason.NOT_READ_YET, gaps)
         since = {"ref": view.ref, "since": view.checked_at}
         return Gate("CalendarsSynced", Reason.STALE, since)
     if seen.layout is None:
         return Gate("CalendarsSynced", Reason.NOT_READ_YET, {"what": "The calendar"})
     return None
-
-
-def _fault_gaps(what: str) -> dict[str, object]:
-    """What sentences about a dependency's fault need; its own condition names the secret."""
-    return {
-        "what": what,
-        "ref": f"of {what}",
-        "key": "of that name",
-        "detail": f"{what} cannot work.",
-    }
 
 
 def dag_gate(spec: TrainingWindow, seen: Seen) -> Gate | None:
@@ -270,9 +261,9 @@ def _room(
     now: datetime,
 ) -> Considered:
     if pool.rules is None:
-        return Considered(Gate("CapacityAvailable", Reason.NOT_READ_YET, _pool_gaps(gpu, pool)))
+        return Considered(Gate("CapacityAvailable", Reason.NOT_READ_YET, pool_gaps(gpu, pool)))
     if pool.rules.stop_policy is not StopPolicy.NONE:
-        return Considered(Gate("CapacityAvailable", Reason.HELD, _pool_gaps(gpu, pool)))
+        return Considered(Gate("CapacityAvailable", Reason.HELD, pool_gaps(gpu, pool)))
     duration = expected(spec, seen)
     finish = latest_finish(spec, seen.layout, occurrence, piece, now) if seen.layout else None
     ask = Ask(
@@ -303,7 +294,7 @@ def _room(
 def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
     """The pool cannot be read, is too busy, or not quiet for long enough."""
     assert pool.rules is not None
-    gaps = _pool_gaps(gpu, pool)
+    gaps = pool_gaps(gpu, pool)
     view = Pool(rules=pool.rules, sample=pool.sample, fault=pool.fault)
     reason = unusable(view, now)
     if reason is not None:
@@ -344,43 +335,8 @@ def early_capacity(gpu: GpuAsk, pool: PoolView) -> Gate | None:
     """What no waiting can mend: more asked for than the pool has. Known from any sample."""
     if pool.sample is None or not exceeds(pool.sample, gpu.count, gpu.per_pod):
         return None
-    gaps = _pool_gaps(gpu, pool) | {"capacity": pool.sample.capacity}
+    gaps = pool_gaps(gpu, pool) | {"capacity": pool.sample.capacity}
     return Gate("CapacityAvailable", Reason.EXCEEDS_CAPACITY, gaps)
-
-
-def _pool_gaps(gpu: GpuAsk, pool: PoolView) -> dict[str, object]:
-    return {
-        "pool": pool.ref,
-        **_fault_gaps(f"GPUPool {pool.ref}"),
-        "count": gpu.count,
-        "per_pod": gpu.per_pod,
-        "limit": None
-        if gpu.max_utilization_percent is None
-        else f"{gpu.max_utilization_percent:g}",
-    }
-
-
-def sample_gaps(pool: PoolView) -> dict[str, object]:
-    """The live numbers of a pool for sentences."""
-    sample = pool.sample
-    if sample is None:
-        return {}
-    gaps: dict[str, object] = {"capacity": sample.capacity}
-    if sample.coverage is not None:
-        gaps["coverage"] = round(sample.coverage * 100)
-    if sample.utilization is not None:
-        gaps["now"] = round(sample.utilization * 100)
-    return gaps
-
-
-def verdict_gaps(verdict: Verdict, gpu: GpuAsk, pool: PoolView) -> dict[str, object]:
-    """What the sentences about waiting for a pool need."""
-    promised = ""
-    if verdict.promised:
-        runs = "run" if verdict.holders == 1 else "runs"
-        promised = f", {verdict.promised} of them promised to {verdict.holders} other {runs}"
-    gaps = _pool_gaps(gpu, pool) | dict(verdict.gaps)
-    return gaps | {"free": verdict.free, "promised": promised, "ahead": verdict.ahead}
 
 
 def _to_refresh(seen: Seen, now: datetime, *, calendars: bool) -> Refresh | None:

@@ -14,8 +14,8 @@ from slackwater.api.status import (
     conditions_from_wire,
 )
 from slackwater.core.allot import Pool, unusable
+from slackwater.core.gaps import sample_gaps
 from slackwater.core.seen import PoolView, Trouble
-from slackwater.core.start import sample_gaps
 from slackwater.core.status import Condition, Truth, settled
 from slackwater.core.words import Reason, say
 from slackwater.ports import Key, Kind, Store, Stored
