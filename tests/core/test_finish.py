@@ -280,7 +280,7 @@ def test_a_run_may_finish_after_its_window():
 def test_with_cancel_a_run_ends_the_overrun_after_its_window():
     found = running(**CANCEL, overrun=10 * MINUTE)
     assert found.line().cancel_time == clock(14) + 10 * MINUTE
-    assert found.decision.wake_at is not None and found.decision.wake_at <= found.line().cancel_time
+    assert found.decision.wake_at <= found.line().cancel_time
     assert not cancels(found, clock(14) + 9 * MINUTE)
     assert cancels(found, clock(14) + 10 * MINUTE)
     assert found.line().reason is Reason.WINDOW_ENDED
