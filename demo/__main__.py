@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder for all data (a temporary one)")
     options = parser.parse_args()
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell may have had the latter ignored
+        signal.signal(number, _interrupt)
     console = Console()
     data = options.data or Path(tempfile.mkdtemp(prefix="slackwater-demo-"))
     data = data.absolute()

@@ -364,7 +364,8 @@ class Scene:
 
     def start(self, hour: float | datetime, key: str = "e1") -> Line:
         """Settle, write the intent, post, and have Airflow queue the run."""
-        assert self.settle(hour) is not None
+        if key not in self.lines or self.line(key).state is not State.INTENDED:
+            self.settle(hour)
         assert self.line(key).state is State.INTENDED, self.status.message
         self.verdict = None
         self.look(hour)

@@ -282,6 +282,7 @@ def test_with_cancel_a_run_ends_the_overrun_after_its_window():
     assert found.line().cancel_time == clock(14) + 10 * MINUTE
     assert found.decision.wake_at <= found.line().cancel_time
     assert not cancels(found, clock(14) + 9 * MINUTE)
+    assert found.decision.wake_at == clock(14) + 10 * MINUTE
     assert cancels(found, clock(14) + 10 * MINUTE)
     assert found.line().reason is Reason.WINDOW_ENDED
     ended = found.hear(14.2, state=RunState.FAILED)
@@ -388,6 +389,16 @@ def test_a_deny_that_is_over_ends_nothing():
     found = running(trigger(), deny(when_running=Ending.CANCEL))
     found.events.append(denied(11, 12))
     assert not cancels(found, 12.5)
+
+
+def test_a_deny_leaves_the_notice_of_a_shortened_window_as_it_is():
+    found = running(trigger(), deny(when_running=Ending.CANCEL), **CANCEL, overrun=20 * MINUTE)
+    found.events = [event("e1", 10, 10.5), denied(10.8, 12)]
+    assert cancels(found, 11)
+    assert found.line().reason is Reason.DENY_STARTED
+    found.events = [event("e1", 10, 10.5)]
+    assert not cancels(found, 11.1)
+    assert found.line().cancel_time == clock(11.1) + 20 * MINUTE
 
 
 def test_a_run_started_past_the_calendar_by_request_is_not_ended_by_the_deny_it_passed():

@@ -14,7 +14,7 @@ from tests.e2e.harbour import DAG, NAMESPACE, Harbour, Object, now
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
 NIGHTLY = "nightly"
-SECRETS = ("tidal", "ebb")  # words of the events' titles
+SECRETS = ("springwater", "neapwater")  # words of the events' titles
 
 
 def thing(kind: str, name: str, **spec: Any) -> Object:
@@ -98,8 +98,8 @@ def trained(harbour: Harbour, run_id: str) -> int:
 def test_a_night_from_the_calendar_to_airflows_record(harbour: Harbour) -> None:
     first, later = now() - timedelta(minutes=1), now() + timedelta(hours=2)
     half = timedelta(minutes=30)
-    harbour.plan("one", "train: tidal", first, first + half, "epochs=7", "seconds=1")
-    harbour.plan("two", "train: ebb", later, later + half, "epochs=8", "seconds=0.5")
+    harbour.plan("one", "train: springwater", first, first + half, "epochs=7", "seconds=1")
+    harbour.plan("two", "train: neapwater", later, later + half, "epochs=8", "seconds=0.5")
     for node in ("gpu-1", "gpu-2"):
         harbour.pool.add_pod(f"others-{node}", gpus=8, node=node)
         harbour.pool.set_utilization(0.95, node=node)
@@ -134,7 +134,7 @@ def test_a_night_from_the_calendar_to_airflows_record(harbour: Harbour) -> None:
     planned = harbour.until("the second event is planned", lambda: starting(harbour, later))
     assert planned["state"] == "Planned"
     moved = now() + timedelta(seconds=8)
-    harbour.plan("two", "train: ebb", moved, moved + half, "epochs=8", "seconds=0.5")
+    harbour.plan("two", "train: neapwater", moved, moved + half, "epochs=8", "seconds=0.5")
     line = harbour.until("the moved run succeeds", lambda: succeeded(harbour, planned["id"]))
     assert instant(line["windowStart"]) == moved
     second, *others = harbour.runs()

@@ -189,8 +189,8 @@ def _window_end(
     pieces = [p for p in occurrence.pieces if began in p] or list(occurrence.pieces[-1:])
     end = occurrence.window_end(pieces[0]) if pieces else occurrence.interval.end
     planned = end + spec.overrun
-    elsewise = line.reason in ENDINGS and line.reason is not Reason.WINDOW_ENDED
-    if line.cancel_time is None or elsewise:  # then that is the time of another end
+    of_another_end = line.reason in ENDINGS and line.reason is not Reason.WINDOW_ENDED
+    if line.cancel_time is None or of_another_end:
         return max(planned, notice)
     return max(planned, min(line.cancel_time, notice))
 
