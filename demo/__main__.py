@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -52,15 +53,16 @@ def main() -> int:
                 _keep(stage, console)
     except KeyboardInterrupt:
         console.line("\ninterrupted; everything is down again")
+        _forget(data, options.data)
         return 130
     except (RuntimeError, OSError) as trouble:  # of servers, builds, the story: all say enough
         console.line(f"\nFAILED: {trouble}\n\nthe logs are in {data}")
         return 1
-    if good and options.data is None:
-        stage.forget_data()
-    elif not good:
+    if not good:
         console.line(f"the logs are in {data}")
-    return 0 if good else 1
+        return 1
+    _forget(data, options.data)
+    return 0
 
 
 def _perform(stage: Stage, console: Console) -> bool:
@@ -102,6 +104,12 @@ def _keep(stage: Stage, console: Console) -> None:
     console.line("\nAll of it stays up; Ctrl-C takes it down.")
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
+
+
+def _forget(data: Path, given: Path | None) -> None:
+    """Remove the data, unless its folder was chosen by the user."""
+    if given is None:
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -206,7 +205,3 @@ class Stage:
             state = self.controller.home / "data"
             lines.append(f"and why     slackwater explain --data {state} research/nightly-llm")
         return lines
-
-    def forget_data(self) -> None:
-        """Remove the folder, once all is well and down."""
-        shutil.rmtree(self.data, ignore_errors=True)

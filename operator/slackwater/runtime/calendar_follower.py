@@ -62,7 +62,8 @@ class CalendarFollower:
         self._tried_at: datetime | None = None
         self._retry_at: datetime | None = None
         self.next_at: datetime | None = None
-        self.fault: Reason | None = None
+        self.failure: Trouble | None = None
+        self._since: datetime | None = None  # followed from then on
         self._failures = 0
         self._state: FetchState | None = None
         self._before: frozenset[str] | None = None
@@ -72,6 +73,7 @@ class CalendarFollower:
     def configure(self, source: CalendarSource | None, settings: CalendarSettings) -> None:
         """Follow another source: what is known stays until the new one has answered."""
         self.source, self.settings = source, settings
+        self._since = self._since or self._clock.now()
         self._state = None
         self._before = self._recent = None
         self._retry_at = None
@@ -81,8 +83,15 @@ class CalendarFollower:
         """The wall clock jumped: what was read before is as old as it was (R4)."""
         if self.checked_at is not None:
             self.checked_at += by
+        if self._since is not None:
+            self._since += by
         self._tried_at = self._retry_at = None
         self._blind = ()
+
+    @property
+    def fault(self) -> Reason | None:
+        """Why the last look failed, None after a success."""
+        return None if self.failure is None else self.failure.reason
 
     @property
     def blocks_at(self) -> datetime | None:
@@ -134,7 +143,7 @@ class CalendarFollower:
         asked = error.retry_after if isinstance(error, CalendarError) else None
         self._retry_at = now + max(wait, asked or timedelta())
         self.next_at = self._retry_at
-        before, self.fault = self.fault, error.reason
+        before, self.failure = self.fault, Trouble(error.reason, error.gaps)
         if before is not self.fault or self.snapshot is None:
             self._changed()
 
@@ -143,7 +152,7 @@ class CalendarFollower:
         healed = self.fault is not None or (self.blocks_at is not None and now >= self.blocks_at)
         self._note_blind(now)
         self._tried_at = self.checked_at = now
-        self._retry_at, self.fault, self._failures = None, None, 0
+        self._retry_at, self.failure, self._failures = None, None, 0
         self.next_at = now + self.settings.refresh * self._random.uniform(0.75, 1.25)
         renewed = snapshot is not None and (
             self.snapshot is None
@@ -168,8 +177,8 @@ class CalendarFollower:
             self._changed()
 
     def _note_blind(self, now: datetime) -> None:
-        """Remember a time without a look that was longer than two polls."""
-        if self.checked_at is None or now - self.checked_at <= 3 * self.settings.refresh:
-            return
-        recent = [span for span in self._blind if span.end > now - BEHIND]
-        self._blind = (*recent, Span(self.checked_at, now))
+        """Remember a time without a successful look that was longer than two polls."""
+        self._blind = tuple(span for span in self._blind if span.end > now - BEHIND)
+        since = self.checked_at or self._since
+        if since is not None and now - since > 3 * self.settings.refresh:
+            self._blind = (*self._blind, Span(since, now))

@@ -18,7 +18,8 @@ from slackwater.errors import SlackwaterError
 from slackwater.ports import Clock, PoolSource
 
 IDLE_INTERVAL: Final = timedelta(seconds=60)
-HISTORY: Final = timedelta(hours=6)
+BACKFILL: Final = timedelta(hours=6)
+HISTORY: Final = timedelta(hours=25)  # `forSeconds` may be a day
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class PoolFollower:
         self.trouble: Trouble | None = None
         self.overlap: Trouble | None = None  # an older pool has a node of this one
         self.sample: Sample | None = None
-        self.fault: Reason | None = None
+        self.failure: Trouble | None = None
         self.history: deque[tuple[datetime, float]] = deque()
         self.watchers: set[Ref] = set()  # TrainingWindows with an open window here
         self.runs_known = True
@@ -61,7 +62,7 @@ class PoolFollower:
     def configure(self, source: PoolSource | None, rules: PoolRules, interval: timedelta) -> None:
         """Follow another source or other rules; a sample of another source is no sample."""
         if source is not self.source:
-            self.sample, self.fault = None, None
+            self.sample, self.failure = None, None
             self.history.clear()
             self._backfilled = False
             self._requests = None
@@ -75,6 +76,11 @@ class PoolFollower:
         self._backfilled = False
         self._book.dirty = True
 
+    @property
+    def fault(self) -> Reason | None:
+        """Why the last look failed, None after a success."""
+        return None if self.failure is None else self.failure.reason
+
     # --- sampling
 
     async def look(self) -> None:
@@ -82,33 +88,42 @@ class PoolFollower:
         source = self.source
         if source is None:
             return
-        now = self._clock.now()
+        if not self._backfilled:
+            await self._backfill(source)
+        asked_at = self._clock.now()
         try:
-            if not self._backfilled:
-                await self._backfill(source, now)
             sample = await source.sample()
         except SlackwaterError as error:
             if source is self.source:
-                self._settle(error.reason)
+                self._settle(Trouble(error.reason, error.gaps))
             return
         if source is self.source:
-            self._take(sample)
+            self._take(sample, asked_at)
             self._settle(None)
 
-    def _settle(self, fault: Reason | None) -> None:
+    def _settle(self, failure: Trouble | None) -> None:
         first = self.next_at is None
-        before, self.fault = self.fault, fault
+        before, self.failure = self.fault, failure
+        # Often enough that a quiet time is seen without a gap.
+        idle = min(IDLE_INTERVAL, self.rules.max_sample_age / 2)
         live = bool(self.watchers) or bool(self._book.asks)
-        wait = self.interval if live else max(self.interval, IDLE_INTERVAL)
+        wait = self.interval if live else max(self.interval, idle)
         self.next_at = self._clock.now() + wait
         self._book.dirty = True
-        if first or before is not fault:
+        if first or before is not self.fault:
             self._changed()
 
-    async def _backfill(self, source: PoolSource, now: datetime) -> None:
-        """What happened before we looked, so that a hold begun then counts."""
-        self.history = deque(await source.utilization_since(now - HISTORY))
-        self._backfilled = True
+    async def _backfill(self, source: PoolSource) -> None:
+        """What happened before we looked, so that a hold begun then counts.
+
+        Where it cannot be had now it is asked for at the next look; the present does not wait.
+        """
+        try:
+            past = await source.utilization_since(self._clock.now() - BACKFILL)
+        except SlackwaterError:
+            return
+        if source is self.source:
+            self.history, self._backfilled = deque(past), True
 
     def watch(self, user: Ref, *, watching: bool) -> bool:
         """A TrainingWindow's window opens or shuts; True when sampling should begin at once."""
@@ -124,7 +139,7 @@ class PoolFollower:
     def _is_old(self) -> bool:
         return self.sample is None or self._clock.now() - self.sample.time > self.interval
 
-    def _take(self, sample: Sample) -> None:
+    def _take(self, sample: Sample, asked_at: datetime) -> None:
         self.sample = sample
         if sample.utilization is not None and (
             not self.history or sample.time > self.history[-1][0]
@@ -133,14 +148,14 @@ class PoolFollower:
         while self.history and self.history[0][0] < sample.time - HISTORY:
             self.history.popleft()
         requests = sample.used + sample.waiting
-        promises = tuple(p for group in self._book.promises.values() for p in group)
         if sample.visible is not None:
-            for promise in promises:
+            for promise in self.promises:
                 shown = sample.visible.get(promise.run_id, 0)
                 self._unseen[promise.run_id] = max(0, promise.count - shown)
         elif self._requests is not None:
-            current = tuple(self._current(promise) for promise in promises)
-            self._unseen.update(pay_down(current, requests - self._requests))
+            # What was promised since the question was asked cannot show in the answer.
+            older = tuple(promise for promise in self.promises if promise.since <= asked_at)
+            self._unseen.update(pay_down(older, requests - self._requests))
         self._requests = requests
 
     # --- the book

@@ -1,0 +1,352 @@
+"""One Calendar, read once for all: back-off, absence, staleness, blind times (R9 to R12)."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slackwater.core.event import Warned
+from slackwater.core.seen import Trouble
+from slackwater.core.spec import Privacy, Ref
+from slackwater.core.words import Reason
+from slackwater.errors import ConfigError, SecretError
+from slackwater.runtime.calendar_follower import (
+    CalendarFollower,
+    CalendarSettings,
+    horizon_at,
+)
+from tests.core.builders import event
+from tests.runtime.rig import HOUR, MINUTE, NS, SECOND, Calendar, down, on_virtual_time
+
+REFRESH = 5 * MINUTE
+SETTINGS = CalendarSettings(REFRESH, HOUR, Privacy.BASIC)
+ONE, TWO = event("e1", 10, 12), event("e2", 20, 22)
+
+
+class Watch:
+    def __init__(self, clock, answer=(ONE,), seed=1):
+        self.news = 0
+        self.source = Calendar(clock, answer)
+        self.follower = CalendarFollower(Ref(NS, "team"), clock, Random(seed), self.told)
+        self.follower.configure(self.source, SETTINGS)
+
+    def told(self):
+        self.news += 1
+
+    async def look(self, answer=...):
+        if answer is not ...:
+            self.source.answer = answer
+        before = self.news
+        await self.follower.look()
+        return self.news - before
+
+    @property
+    def view(self):
+        return self.follower.view(None)
+
+
+# --- looking
+
+
+@on_virtual_time
+async def test_the_first_look_is_news_and_the_same_again_is_not(clock):
+    watch = Watch(clock)
+    assert await watch.look() == 1
+    assert watch.view.snapshot.events == (ONE,)
+    assert (watch.view.checked_at, watch.view.fault) == (clock.now(), None)
+    await watch.look()  # from now on two looks vouch for absence
+    await asyncio.sleep(60)
+    assert await watch.look() == 0
+    assert watch.view.checked_at == clock.now()
+
+
+@on_virtual_time
+async def test_another_event_or_warning_is_news(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await watch.look()
+    assert await watch.look((ONE, TWO)) == 1
+    watch.source.warnings = (Warned(Reason.SERIES_SKIPPED, 2),)
+    assert await watch.look() == 1
+
+
+@on_virtual_time
+async def test_unchanged_counts_as_a_look(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await asyncio.sleep(600)
+    assert await watch.look(None) == 1  # the second look: absence can be told from now on
+    assert watch.view.checked_at == clock.now()
+    assert watch.view.snapshot.events == (ONE,)
+    assert watch.view.recent == {"e1"}
+
+
+@on_virtual_time
+async def test_the_state_of_one_fetch_is_given_to_the_next(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await watch.look()
+    assert watch.source.asked[0] is None
+    assert watch.source.asked[1].cursor == {"n": "1"}
+
+
+@on_virtual_time
+async def test_polls_are_spread_by_a_quarter(clock):
+    waits = set()
+    for seed in range(60):
+        watch = Watch(clock, seed=seed)
+        await watch.look()
+        waits.add((watch.follower.next_at - clock.now()) / REFRESH)
+    assert 0.75 <= min(waits) < 0.8
+    assert 1.2 < max(waits) <= 1.25
+
+
+@given(st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
+def test_the_horizon_covers_two_days_back_and_35_ahead_and_seldom_moves(now):
+    horizon = horizon_at(now)
+    assert horizon.start <= now - timedelta(hours=48)
+    assert horizon.end > now + timedelta(days=35)
+    assert horizon.length <= timedelta(days=37, hours=12)
+    assert horizon_at(now + timedelta(seconds=1)) in (
+        horizon,
+        horizon.shifted(timedelta(hours=6), timedelta(hours=6)),
+    )
+
+
+# --- failing
+
+
+@on_virtual_time
+async def test_a_failed_look_keeps_the_snapshot_and_the_time_until_it_blocks(clock):
+    watch = Watch(clock)
+    await watch.look()
+    read_at = clock.now()
+    await asyncio.sleep(600)
+    assert await watch.look(down()) == 1
+    assert watch.view.snapshot.events == (ONE,)
+    assert watch.view.fault is Reason.UNREACHABLE
+    assert watch.view.checked_at == read_at
+    assert watch.view.tried_at == clock.now()
+    assert watch.view.blocks_at == read_at + HOUR
+    assert watch.view.usable(read_at + HOUR - SECOND)
+    assert not watch.view.usable(read_at + HOUR)
+
+
+@on_virtual_time
+async def test_one_fault_is_told_once_and_so_is_its_end(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await watch.look()
+    told = []
+    for answer in (down(), down(), down(Reason.UNAUTHORIZED), (ONE,), (ONE,)):
+        told.append(await watch.look(answer))
+        await asyncio.sleep(1000)
+    assert told == [1, 0, 1, 1, 0]
+
+
+@on_virtual_time
+async def test_failures_back_off_to_a_quarter_of_an_hour(clock):
+    for seed in range(20):
+        watch = Watch(clock, answer=down(), seed=seed)
+        waits = []
+        for _ in range(14):
+            await watch.look()
+            waits.append(watch.follower.next_at - clock.now())
+            await asyncio.sleep(waits[-1].total_seconds() + 0.01)
+        assert all(SECOND <= wait <= 15 * MINUTE for wait in waits)
+        assert waits[0] <= 10 * SECOND
+        assert waits[-1] >= 3 * MINUTE
+
+
+@on_virtual_time
+async def test_while_patience_is_asked_for_nobody_asks(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await watch.look(down(Reason.THROTTLED, after=20 * MINUTE))
+    asked = len(watch.source.asked)
+    assert watch.view.retry_at >= clock.now() + 20 * MINUTE
+    await asyncio.sleep(19 * 60)
+    await watch.look((ONE,))
+    assert len(watch.source.asked) == asked
+    assert watch.follower.next_at == watch.view.retry_at
+    await asyncio.sleep(61)
+    await watch.look()
+    assert len(watch.source.asked) == asked + 1
+    assert watch.view.retry_at is None
+
+
+@on_virtual_time
+async def test_a_success_ends_the_back_off(clock):
+    watch = Watch(clock, answer=down())
+    for _ in range(9):
+        await watch.look()
+        await asyncio.sleep(900)
+    await watch.look((ONE,))
+    await watch.look(down())
+    assert watch.follower.next_at - clock.now() <= 10 * SECOND
+
+
+@on_virtual_time
+async def test_a_fault_keeps_what_its_sentence_needs(clock):
+    watch = Watch(clock, answer=SecretError(Reason.SECRET_NOT_FOUND, ref="research/cal", key="k"))
+    await watch.look()
+    assert watch.follower.failure == Trouble(
+        Reason.SECRET_NOT_FOUND, {"ref": "research/cal", "key": "k"}
+    )
+    await asyncio.sleep(60)
+    await watch.look((ONE,))
+    assert watch.follower.failure is None
+
+
+@on_virtual_time
+async def test_a_source_that_finds_its_settings_wrong_is_a_fault_too(clock):
+    watch = Watch(clock, answer=ConfigError(Reason.INVALID_SPEC, detail="spec.provider: no"))
+    await watch.look()
+    assert watch.view.fault is Reason.INVALID_SPEC
+
+
+# --- absence (R10)
+
+
+@on_virtual_time
+async def test_absence_is_told_only_after_two_complete_looks(clock):
+    watch = Watch(clock, answer=(ONE, TWO))
+    await watch.look()
+    assert watch.view.recent is None
+    await watch.look((ONE,))
+    assert watch.view.recent == {"e1", "e2"}
+    assert await watch.look(None) == 1
+    assert watch.view.recent == {"e1"}
+
+
+@on_virtual_time
+async def test_a_failed_look_vouches_for_no_absence(clock):
+    watch = Watch(clock, answer=(ONE, TWO))
+    await watch.look()
+    await watch.look((ONE,))
+    await watch.look(down())
+    assert watch.view.recent == {"e1", "e2"}
+
+
+@on_virtual_time
+async def test_an_event_that_comes_back_was_never_gone(clock):
+    watch = Watch(clock, answer=(ONE, TWO))
+    for answer in ((ONE, TWO), (ONE,), (ONE, TWO)):
+        await watch.look(answer)
+    assert watch.view.recent == {"e1", "e2"}
+
+
+@on_virtual_time
+async def test_an_empty_calendar_is_a_complete_look_like_any_other(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await watch.look(())
+    assert watch.view.recent == {"e1"}
+    await watch.look(None)
+    assert watch.view.recent == frozenset()
+    assert watch.view.snapshot.events == ()
+
+
+@on_virtual_time
+async def test_another_configuration_begins_the_count_of_absences_anew(clock):
+    watch = Watch(clock, answer=(ONE, TWO))
+    await watch.look()
+    await watch.look()
+    other = Calendar(clock, (ONE,))
+    watch.follower.configure(other, SETTINGS)
+    assert watch.view.snapshot.events == (ONE, TWO)
+    await watch.look()
+    assert watch.view.recent is None
+    assert other.asked == [None]
+
+
+@on_virtual_time
+async def test_another_configuration_ends_the_patience_of_the_old_one(clock):
+    watch = Watch(clock, answer=down(after=HOUR))
+    await watch.look()
+    watch.follower.configure(Calendar(clock, (ONE,)), SETTINGS)
+    await watch.look()
+    assert watch.view.snapshot.events == (ONE,)
+
+
+@on_virtual_time
+async def test_the_answer_of_a_source_that_was_replaced_meanwhile_counts_for_nothing(clock):
+    for answer in ((TWO,), down()):
+        watch = Watch(clock)
+        await watch.look()
+        other = Calendar(clock, (ONE,))
+        watch.source.during = lambda w=watch, o=other: w.follower.configure(o, SETTINGS)
+        await watch.look(answer)
+        assert watch.view.snapshot.events == (ONE,)
+        assert watch.view.fault is None
+        assert other.asked == []
+
+
+# --- blind times (R12)
+
+
+@on_virtual_time
+async def test_a_time_without_a_look_is_remembered_for_two_days(clock):
+    watch = Watch(clock)
+    await watch.look()
+    began = clock.now()
+    await asyncio.sleep(3600)
+    await watch.look(down())
+    await asyncio.sleep(3600)
+    await watch.look((ONE,))
+    (blind,) = watch.view.blind
+    assert (blind.start, blind.end) == (began, clock.now())
+    await asyncio.sleep(49 * 3600)
+    await watch.look()
+    assert blind not in watch.view.blind
+
+
+@on_virtual_time
+async def test_ordinary_polls_leave_no_blind_time(clock):
+    watch = Watch(clock)
+    for _ in range(20):
+        await watch.look()
+        await asyncio.sleep(375)
+    assert watch.view.blind == ()
+
+
+@on_virtual_time
+async def test_a_calendar_that_could_not_be_read_from_the_start_was_blind_till_then(clock):
+    watch = Watch(clock, answer=down())
+    began = clock.now()
+    for _ in range(9):
+        await watch.look()
+        await asyncio.sleep(900)
+    await watch.look((ONE,))
+    (blind,) = watch.view.blind
+    assert (blind.start, blind.end) == (began, clock.now())
+
+
+# --- the clock (R4)
+
+
+@on_virtual_time
+async def test_a_jump_of_the_wall_clock_makes_no_snapshot_younger_and_ends_patience(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await asyncio.sleep(600)
+    await watch.look(down(after=HOUR))
+    clock.jump = -2 * HOUR
+    watch.follower.clock_jumped(-2 * HOUR)
+    assert clock.now() - watch.view.checked_at == 10 * MINUTE
+    assert watch.view.retry_at is None
+    assert await watch.look((ONE,)) == 1
+
+
+@pytest.mark.parametrize("privacy", list(Privacy))
+def test_users_see_the_privacy_of_the_calendar(privacy):
+    @on_virtual_time
+    async def look(clock):
+        watch = Watch(clock)
+        watch.follower.configure(watch.source, CalendarSettings(REFRESH, HOUR, privacy))
+        assert watch.view.privacy is privacy
+
+    look()
