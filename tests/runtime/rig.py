@@ -63,7 +63,7 @@ class Calendar:
     """A `CalendarSource` that gives what it is told to: events, None for unchanged, or an error."""
 
     clock: SimClock
-    answer: tuple[Event, ...] | None | SlackwaterError = ()
+    answer: tuple[Event, ...] | SlackwaterError | None = ()
     warnings: tuple[Warned, ...] = ()
     takes: timedelta = timedelta()
     asked: list[FetchState | None] = field(default_factory=list)
@@ -311,3 +311,82 @@ class Bay:
 
 
 GPU = {"poolRef": {"name": "h100"}, "count": 8}
+
+
+class Village:
+    """A `runtime.world.World` of objects without an engine: keys that it touched are kept."""
+
+    def __init__(self, clock: SimClock) -> None:
+        from slackwater.runtime.world import World as Objects
+
+        self.clock = clock
+        self.store = SimStore(World(clock, 7, faults=False))
+        self.servers: dict[Ref, Airflow] = {}
+        self.pools: dict[Ref, Pool] = {}
+        self.calendars: dict[Ref, Calendar] = {}
+        self.touched: list[Ref] = []
+        self.changed: list[Ref] = []
+        self.objects = Objects(
+            clock=clock,
+            random=Random(1),
+            sources=self,  # type: ignore[arg-type]
+            touched=self.touched.append,
+            poked=lambda key: None,
+            published=lambda key: None,
+            closing=lambda adapter: None,
+        )
+        self.objects.installation = INSTALLATION
+
+    files = False
+
+    def calendar(self, key: Key, spec: Any) -> Any:
+        return self.calendars.setdefault(key.ref, Calendar(self.clock))
+
+    def pool(self, key: Key, spec: Any) -> Any:
+        return self.pools.setdefault(key.ref, Pool(self.clock))
+
+    def airflow(self, key: Key, spec: Any) -> Any:
+        return self.servers.setdefault(key.ref, Airflow(self.clock))
+
+    def apply(self, kind: Kind, name: str, spec: Any, namespace: str = NS) -> Key:
+        stored = self.store.apply(kind, Ref(namespace, name), spec)
+        self.objects.admit(stored)
+        return stored.key
+
+    def apply_calendar(self, name: str = "team") -> Key:
+        event = {
+            "uid": "x",
+            "summary": "x",
+            "start": "2020-01-01T00:00:00Z",
+            "end": "2020-01-01T01:00:00Z",
+        }
+        return self.apply(Kind.CALENDAR, name, {"provider": {"static": {"events": [event]}}})
+
+    def apply_pool(self, name: str = "h100", **spec: Any) -> Key:
+        return self.apply(Kind.GPU_POOL, name, {"source": {"static": {"gpus": 8}}} | spec)
+
+    def apply_airflow(self, name: str = "default", namespace: str = NS, **spec: Any) -> Key:
+        fields = {
+            "url": "http://airflow.example/",
+            "auth": {"tokenSecretRef": {"name": "t", "key": "k"}},
+        }
+        return self.apply(Kind.AIRFLOW_INSTANCE, name, fields | spec, namespace)
+
+    def apply_window(self, name: str = "nightly", namespace: str = NS, **spec: Any) -> Key:
+        fields = {
+            "windows": [
+                {
+                    "name": "nights",
+                    "effect": "Trigger",
+                    "schedule": "0 22 * * *",
+                    "durationSeconds": 3600,
+                }
+            ],
+            "gpu": {"poolRef": {"name": "h100"}, "count": 8},
+            "dag": {"airflowRef": {"name": "default"}, "dagId": DAG},
+        }
+        return self.apply(Kind.TRAINING_WINDOW, name, fields | spec, namespace)
+
+    def drop(self, key: Key) -> None:
+        self.store.objects.pop(key)
+        self.objects.drop(key)

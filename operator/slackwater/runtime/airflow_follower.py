@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from slackwater.core.run import Absent, DagFacts, Denied, InDoubt, Known, Run, Seen
+from slackwater.core.run import Absent, DagFacts, Denied, InDoubt, Known, Seen
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import Ref
 from slackwater.core.start import FACTS_VALID
@@ -54,6 +54,8 @@ class AirflowFollower:
         self.runs: dict[str, Known] = {}
         self.dags: dict[str, str] = {}  # run id -> DAG id of runs to follow
         self.owners: dict[str, Ref] = {}
+        self._told: dict[str, int] = {}  # run id -> number of the newest word about it
+        self._words = 0
         self._facts: dict[str, DagFacts] = {}
         self._wanted: set[str] = set()
         self._starts: deque[datetime] = deque()
@@ -110,9 +112,18 @@ class AirflowFollower:
         self.dags.pop(run_id, None)
         self.owners.pop(run_id, None)
         self.runs.pop(run_id, None)
+        self._told.pop(run_id, None)
 
-    def learn(self, run_id: str, known: Known) -> None:
-        """Record the newest word about a run."""
+    def learn(self, run_id: str, known: Known, asked: int | None = None) -> None:
+        """Record a word about a run.
+
+        `asked` is the number of the newest word when the question was asked: an answer that comes
+        after a newer word is old news. Clocks would not tell, they may jump.
+        """
+        if asked is not None and self._told.get(run_id, 0) > asked:
+            return
+        self._words += 1
+        self._told[run_id] = self._words
         before = self.runs.get(run_id)
         self.runs[run_id] = known
         if not _same(before, known):
@@ -124,12 +135,13 @@ class AirflowFollower:
 
     async def look_up(self, run_id: str, dag_id: str) -> Known:
         """Ask for one run by id. Raises AirflowError."""
-        assert self.airflow is not None
-        asked_at = self._clock.now()
-        run = await self.airflow.run(dag_id, run_id)
+        airflow, asked_at, asked = self.airflow, self._clock.now(), self._words
+        assert airflow is not None
+        run = await airflow.run(dag_id, run_id)
         known: Known = Absent(asked_at) if run is None else Seen(run, self._clock.now())
-        self.learn(run_id, known)
-        return known
+        if airflow is self.airflow:
+            self.learn(run_id, known, asked)
+        return self.runs.get(run_id, known)
 
     def deny(self, run_id: str, denied: Denied) -> None:
         """Airflow refused to create it; its DAG is looked at anew."""
@@ -177,7 +189,10 @@ class AirflowFollower:
 
     async def _round(self, airflow: Airflow) -> None:
         if self.version is None:
-            self.version = await airflow.version()
+            version = await airflow.version()
+            if airflow is not self.airflow:
+                return  # its look follows
+            self.version = version
             self._changed()
         wanted, self._wanted = self._wanted, set()
         for dag_id in sorted(wanted):
@@ -189,6 +204,9 @@ class AirflowFollower:
             except SlackwaterError:
                 self._wanted |= wanted
                 raise
+            if airflow is not self.airflow:
+                self._wanted |= wanted
+                return
             wanted.discard(dag_id)
             before, self._facts[dag_id] = self._facts.get(dag_id), facts
             if before is None or replace(before, checked_at=facts.checked_at) != facts:
@@ -208,23 +226,19 @@ class AirflowFollower:
         return any(_is_open(self.runs.get(run_id)) for run_id in self.dags)
 
     async def _list(self, airflow: Airflow) -> None:
-        asked_at = self._clock.now()
+        asked_at, asked = self._clock.now(), self._words
         active = {run.run_id: run for run in await airflow.active_runs(self._prefix)}
+        if airflow is not self.airflow:
+            return
         first, self.listed_at = self.listed_at is None, asked_at
         for run in active.values():
-            self._heard(run, asked_at)
+            self.dags.setdefault(run.run_id, run.dag_id)
+            self.learn(run.run_id, Seen(run, asked_at), asked)
         for run_id, dag_id in list(self.dags.items()):
             if run_id not in active and _is_open(self.runs.get(run_id)):
                 await self.look_up(run_id, dag_id)
         if first:
             self._changed()
-
-    def _heard(self, run: Run, at: datetime) -> None:
-        known = self.runs.get(run.run_id)
-        if isinstance(known, Seen) and known.at > at:
-            return
-        self.dags.setdefault(run.run_id, run.dag_id)
-        self.learn(run.run_id, Seen(run, at))
 
     def _failed(self, error: SlackwaterError) -> None:
         self._failures += 1

@@ -181,6 +181,11 @@ class PoolFollower:
         """The queue, in order."""
         return tuple(sorted(self._book.asks.values(), key=lambda ask: ask.rank))
 
+    @property
+    def owners(self) -> frozenset[Ref]:
+        """Everybody who asks, holds or watches anything here."""
+        return frozenset((*self._book.asks, *self._book.promises, *self.watchers))
+
     def put(self, owner: Ref, ask: Ask | None) -> bool:
         """Replace one owner's ask; True when the queue changed and wants allotting."""
         if self._book.asks.get(owner) == ask:
