@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -221,15 +220,6 @@ def forbid_ignored(patch: Patch) -> None:
     patch.setattr(decide_module, "consider", lax)
 
 
-def window_end_ignored(patch: Patch) -> None:
-    """What was once open stays open (half-open intervals, R1)."""
-    patch.setattr(
-        Span,
-        "__contains__",
-        lambda self, instant: self.start <= instant < self.end + timedelta(minutes=30),
-    )
-
-
 # Each fault with the first seed and the length in days of the voyages that are sailed to find it.
 FAULTS: tuple[tuple[Planted, int, float], ...] = (
     (intent_after_post, 100, 0.1),
@@ -251,5 +241,4 @@ FAULTS: tuple[tuple[Planted, int, float], ...] = (
     (suspend_ignored, 103, 0.1),
     (title_in_the_message, 100, 0.1),
     (forbid_ignored, 103, 0.1),
-    (window_end_ignored, 100, 0.1),
 )
