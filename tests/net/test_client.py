@@ -255,10 +255,10 @@ async def test_compressed_bodies_are_decoded_also_when_laid_end_to_end(serve, op
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", b"not gzip"),
-        ("gzip", gzip.compress(b"cut" * 999)[:-12]),
-        ("br", b"unasked"),
-        ("gzip", b""),
+        pytest.param("gzip", b"not gzip", id="not-gzip"),
+        pytest.param("gzip", gzip.compress(b"cut" * 999)[:-12], id="cut-off"),
+        pytest.param("br", b"unasked", id="unasked"),
+        pytest.param("gzip", b"", id="empty"),
     ],
 )
 async def test_a_body_that_cannot_be_decoded_is_malformed(serve, opened, encoding, body) -> None:
