@@ -438,3 +438,11 @@ def test_the_subset_never_complains_where_the_whole_of_json_schema_does_not():
         assert (complaint(value, schema) is None) is valid
 
     compare()
+
+
+def test_a_conf_without_expressions_is_judged_when_it_is_written():
+    with pytest.raises(BadConf, match="JSON knows no such number"):
+        check_conf({"steps": [1, float("nan")]})
+    with pytest.raises(BadConf, match="larger than 256 KiB"):
+        check_conf({"text": "x" * 300_000})
+    check_conf({"epochs": 3, "until": [{"deep": None}]})

@@ -334,7 +334,8 @@ def say(reason: Reason, **gaps: object) -> str:
     >>> say(Reason.DAG_PAUSED, dag="train_llm")
     'DAG train_llm is paused.'
     """
-    return WORDS[reason].sentence.format_map(_Gaps(gaps))
+    sentence = WORDS[reason].sentence
+    return sentence.format_map(_Gaps(gaps)) if "{" in sentence else sentence
 
 
 class _Gaps(dict[str, object]):
