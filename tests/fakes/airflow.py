@@ -57,19 +57,25 @@ WRITES = frozenset({"POST", "PATCH", "DELETE"})
 
 
 class FakeAirflow:
-    """The server. `users` gives name → (password, role); "viewer" may only read."""
+    """The server. `users` gives name → (password, role); "viewer" may only read.
+
+    With `clients`, id → secret, it is one under Keycloak's auth manager, whose clients may do all.
+    """
 
     def __init__(
         self,
         *,
         version: str = "3.3.2",
         users: Mapping[str, tuple[str, str]] | None = None,
+        clients: Mapping[str, str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token_life: timedelta = timedelta(days=1),
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.version = version
         self.users = dict(users or {"admin": ("admin", "admin"), "viewer": ("viewer", "viewer")})
+        self.clients = dict(clients or {})
+        self.users |= {name: (secret, "admin") for name, secret in self.clients.items()}
         self.tokens = Tokens(now, token_life)
         self.scheduler = "healthy"
         self.page_limit = 100
@@ -155,9 +161,6 @@ class FakeAirflow:
         self.runs.append(run)
         return run
 
-    def rotate_secret(self) -> None:
-        """Tokens given so far are signed with a secret that is no more."""
-
     def _existing(self, run_id: str) -> DagRun:
         run = self.find(run_id)
         if run is None:
@@ -228,7 +231,7 @@ class FakeAirflow:
                 return 200, {"version": self.version, "git_version": None}
             return (403, {}) if path.startswith("/api/v1") else (404, "<html>lost</html>")
         if (method, path) == ("POST", "/auth/token"):
-            return 201, {"access_token": self.tokens.login(parsed(text), self.users)}
+            return 201, {"access_token": self._login(parsed(text))}
         if not path.startswith("/api/"):
             return 200, "<!doctype html><title>Airflow</title>"
         if path.startswith("/api/v1"):
@@ -254,6 +257,9 @@ class FakeAirflow:
     def _release(self) -> tuple[int, int]:
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
+
+    def _login(self, body: Any) -> str:
+        return self.tokens.login(body, self.users, self.clients)
 
     # --- DAGs
 

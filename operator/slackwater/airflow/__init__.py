@@ -12,7 +12,7 @@ client      apache-airflow-client behind a guarded connection; everything that b
 lane        who may use a thread next
 """
 
-from slackwater.airflow.auth import Login, StaticToken
+from slackwater.airflow.auth import Auth, ClientCredentials, LentToken, Login, StaticToken
 from slackwater.airflow.open import open_airflow
 
-__all__ = ["Login", "StaticToken", "open_airflow"]
+__all__ = ["Auth", "ClientCredentials", "LentToken", "Login", "StaticToken", "open_airflow"]

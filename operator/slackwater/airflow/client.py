@@ -181,7 +181,7 @@ class Client:
             self._pool.clear()
 
 
-def login(username: str, password: str) -> Call:
+def login(credentials: Mapping[str, str]) -> Call:
     """`POST /auth/token`, which is beside the API that the package was generated from."""
 
     def send(apis: Apis, sent: Mapping[str, Any]) -> Any:
@@ -189,7 +189,7 @@ def login(username: str, password: str) -> Call:
             "POST",
             f"{apis.host}/auth/token",
             header_params={"Content-Type": "application/json", "Accept": "application/json"},
-            body={"username": username, "password": password},
+            body=dict(credentials),
             _request_timeout=sent["_request_timeout"],
         )
         return reply.response

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     DAG_NOT_GRANTED = "DagNotGranted"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"
+    IDENTITY_NOT_LENT = "IdentityNotLent"
+    IDENTITY_UNREADABLE = "IdentityUnreadable"
     FREE_BUSY_CANNOT_TRIGGER = "FreeBusyCannotTrigger"
     FIELD_UNAVAILABLE = "FieldUnavailable"
     EXCEEDS_GRANT = "ExceedsGrant"
