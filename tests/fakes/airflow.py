@@ -30,14 +30,13 @@ from tests.fakes.airflow_bodies import (
     DagRun,
     Json,
     Param,
-    cursor_page,
     dag_body,
     details_body,
     health_body,
-    pool_body,
     run_body,
 )
 from tests.fakes.airflow_faults import Faults, Hold
+from tests.fakes.airflow_lists import pool_list, run_list, task_list
 from tests.fakes.airflow_rules import (
     Refusal,
     check_params,
@@ -52,7 +51,6 @@ from tests.fakes.airflow_tokens import Tokens
 __all__ = ["Dag", "DagRun", "FakeAirflow", "Faults", "Hold", "Param", "Refusal"]
 
 FINAL = frozenset({"success", "failed"})
-STATES = ("queued", "running", "success", "failed")
 WRITES = frozenset({"POST", "PATCH", "DELETE"})
 
 
@@ -278,9 +276,11 @@ class FakeAirflow:
         running = sum(r.dag_id == dag_id and r.state == "running" for r in self.runs)
         return 200, details_body(dag, self._now(), running)
 
-    def _get_pools(self, _query: Any, _text: str) -> tuple[int, Json]:
-        pools = [pool_body(name, slots) for name, slots in self.pools.items()]
-        return 200, {"pools": pools, "total_entries": len(pools)}
+    def _get_pools(self, query: MultiMapping[str], _text: str) -> tuple[int, Json]:
+        return 200, pool_list(self.pools, query, self.page_limit)
+
+    def _get_tasks(self, _query: Any, _text: str, dag_id: str) -> tuple[int, Json]:
+        return 200, task_list(self._dag(dag_id))
 
     # --- runs
 
@@ -350,43 +350,14 @@ class FakeAirflow:
     def _get_runs(self, query: MultiMapping[str], _text: str, dag_id: str) -> tuple[int, Json]:
         if dag_id != "~":
             self._dag(dag_id)
-        states = query.getall("state", [])
-        if not set(states) <= set(STATES):
-            raise Refusal(422, f"Invalid value for state. Valid values are {', '.join(STATES)}")
-        if (order := query.get("order_by", "id")) != "id":
-            raise Refusal(
-                400,
-                f"Ordering with '{order}' is disallowed or the attribute does not exist on the model",
-            )
-        prefixes = [""]
-        if self._release >= (3, 2) and query.get("run_id_prefix_pattern", "~") != "~":
-            given = query["run_id_prefix_pattern"].split("|")
-            prefixes = [re.sub(r"[^A-Za-z0-9]+$", "", prefix) for prefix in given]
-        found = [
-            run
-            for run in self.runs
-            if dag_id in {"~", run.dag_id}
-            and (not states or run.state in states)
-            and run.run_id.startswith(tuple(prefixes))
-        ]
-        limit = min(int(query.get("limit", "50")), self.page_limit)
-        if self._release >= (3, 3) and "cursor" in query:
-            try:
-                return 200, cursor_page(found, query["cursor"], limit)
-            except ValueError:
-                raise Refusal(400, "Invalid cursor token") from None
-        skip = int(query.get("offset", "0"))
-        body: Json = {"dag_runs": [run_body(r) for r in found[skip : skip + limit]]}
-        body["total_entries"] = len(found)
-        if self._release >= (3, 3):
-            body |= {"total_entries_limit": None, "next_cursor": None, "previous_cursor": None}
-        return 200, body
+        return 200, run_list(self.runs, query, dag_id, self._release, self.page_limit)
 
 
 _DAGS = "/api/v2/dags/([^/]+)"
 _ROUTES: tuple[tuple[str, str, Callable[..., tuple[int, Any]]], ...] = (
     ("GET", _DAGS, FakeAirflow._get_dag),
     ("GET", f"{_DAGS}/details", FakeAirflow._get_details),
+    ("GET", f"{_DAGS}/tasks", FakeAirflow._get_tasks),
     ("GET", f"{_DAGS}/dagRuns", FakeAirflow._get_runs),
     ("POST", f"{_DAGS}/dagRuns", FakeAirflow._post_run),
     ("GET", f"{_DAGS}/dagRuns/([^/]+)", FakeAirflow._get_run),

@@ -2,6 +2,7 @@
 
 open        what `ports.Airflow` promises, put together from the rest
 preflight   could this DAG be triggered now?
+pools       are there slots for its tasks?
 trigger     create a run, exactly once with the caller's help
 follow      which runs are there, and how are they?
 cancel      end a run, or take a queued one away

@@ -91,6 +91,8 @@ class Reason(StrEnum):
     DAG_PAUSED = "DagPaused"
     DAG_STALE = "DagStale"
     DAG_HAS_IMPORT_ERRORS = "DagHasImportErrors"
+    AIRFLOW_POOL_NOT_FOUND = "AirflowPoolNotFound"
+    AIRFLOW_POOL_TOO_SMALL = "AirflowPoolTooSmall"
     DAG_HAS_SCHEDULE = "DagHasSchedule"
     INVALID_CONF = "InvalidConf"
     RUN_ID_CONFLICT = "RunIdConflict"

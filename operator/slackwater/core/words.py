@@ -281,6 +281,16 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.DAG_HAS_IMPORT_ERRORS: Word(
         "The file of DAG {dag} has import errors.", "See Airflow's import errors.", True
     ),
+    _R.AIRFLOW_POOL_NOT_FOUND: Word(
+        "A task of DAG {dag} wants Airflow's pool {detail}, which does not exist: it would hang.",
+        "Create the pool in Airflow, or correct the task's pool.",
+        True,
+    ),
+    _R.AIRFLOW_POOL_TOO_SMALL: Word(
+        "A task of DAG {dag} wants more slots than Airflow's pool {detail} has: it would hang.",
+        "Give the pool more slots in Airflow, or correct the task's pool_slots.",
+        True,
+    ),
     _R.DAG_HAS_SCHEDULE: Word(
         "DAG {dag} also has a schedule of its own and runs outside these windows.",
         "Set schedule=None in the DAG.",
