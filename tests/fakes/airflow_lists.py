@@ -122,7 +122,7 @@ def task_body(name: str, pool: str, slots: int) -> Json:
         "ui_fgcolor": "#000",
         "template_fields": ["templates_dict", "op_args", "op_kwargs"],
         "downstream_task_ids": [],
-        "doc_md": None,
+        "doc_md": "What its docstring says.",
         "operator_name": "@task",
         "params": {},
         "class_ref": {
