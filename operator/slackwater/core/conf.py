@@ -207,13 +207,11 @@ def check_params(conf: Mapping[str, Any], params_schema: Mapping[str, Any]) -> s
         schema = param.get("schema")
         schema = schema if isinstance(schema, Mapping) else {}
         if name in conf:
-            wrong = complaint(conf[name], schema)
-        else:
-            # Airflow took any other default when it took the DAG.
-            unset = "value" not in param
-            wrong = "needs a value" if unset or _is_missing(param["value"], schema) else None
-        if wrong is not None:
-            return f"{name} {wrong}"
+            if (wrong := complaint(conf[name], schema, name)) is not None:
+                return wrong
+        # Airflow took any other default when it took the DAG.
+        elif "value" not in param or _is_missing(param["value"], schema):
+            return f"{name} needs a value"
     return None
 
 

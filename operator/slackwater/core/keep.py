@@ -350,6 +350,8 @@ _CONDITION_OF: Final[dict[Reason, str]] = {
             Reason.DAG_PAUSED,
             Reason.DAG_STALE,
             Reason.DAG_HAS_IMPORT_ERRORS,
+            Reason.AIRFLOW_POOL_NOT_FOUND,
+            Reason.AIRFLOW_POOL_TOO_SMALL,
             Reason.INVALID_CONF,
             Reason.SCHEDULER_UNHEALTHY,
             Reason.AIRFLOW_UNSUPPORTED,

@@ -102,6 +102,16 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.SECRET_KEY_NOT_FOUND: Word(
         "Secret {ref} has no key {key}.", "Add the key or correct the reference.", True
     ),
+    _R.IDENTITY_NOT_LENT: Word(
+        "The operator's configuration does not lend identity {identity} to this object.",
+        "Have it name this namespace and host for the identity, or use credentials of a Secret.",
+        True,
+    ),
+    _R.IDENTITY_UNREADABLE: Word(
+        "The token of identity {identity} cannot be read.",
+        "Look at the file that the operator's configuration names for it.",
+        True,
+    ),
     _R.FREE_BUSY_CANNOT_TRIGGER: Word(
         "{field}: a calendar at privacy FreeBusy has no event identities, so it cannot trigger.",
         "Use effect Deny or Allow, or raise the calendar's privacy to Basic.",
@@ -270,6 +280,16 @@ WORDS: Final[dict[Reason, Word]] = {
     ),
     _R.DAG_HAS_IMPORT_ERRORS: Word(
         "The file of DAG {dag} has import errors.", "See Airflow's import errors.", True
+    ),
+    _R.AIRFLOW_POOL_NOT_FOUND: Word(
+        "A task of DAG {dag} wants Airflow's pool {detail}, which does not exist: it would hang.",
+        "Create the pool in Airflow, or correct the task's pool.",
+        True,
+    ),
+    _R.AIRFLOW_POOL_TOO_SMALL: Word(
+        "A task of DAG {dag} wants more slots than Airflow's pool {detail} has: it would hang.",
+        "Give the pool more slots in Airflow, or correct the task's pool_slots.",
+        True,
     ),
     _R.DAG_HAS_SCHEDULE: Word(
         "DAG {dag} also has a schedule of its own and runs outside these windows.",
