@@ -60,8 +60,8 @@ def _controller(
     sources: Sources,
     recorder: Recorder,
     dropped: Callable[[], int],
+    metrics: Metrics,
 ) -> _Controller:
-    metrics = Metrics()
     engine = Engine(
         clock=clock,
         store=store,
@@ -115,8 +115,17 @@ async def run_operator(
         )
         recorder = EventRecorder(cluster, clock, instance=settings.instance, look=store.peek)
         calendars, services = cluster_policies(settings.allow_networks)
-        sources = LiveSources(clock=clock, store=store, calendars=calendars, services=services)
-        controller = _controller(clock, store, lease, sources, recorder, lambda: recorder.dropped)
+        metrics = Metrics()
+        sources = LiveSources(
+            clock=clock,
+            store=store,
+            calendars=calendars,
+            services=services,
+            counted=metrics.asked,
+        )
+        controller = _controller(
+            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+        )
         health = Health(controller.engine, clock, lambda: store.watch_trusted)
         async with (
             contextlib.aclosing(sources),
@@ -212,14 +221,18 @@ async def run_directory(
         remember(settings)
         lease, recorder = AlwaysHeld(), TransitionLog()
         calendars, services = directory_policies(settings.allow_networks)
+        metrics = Metrics()
         sources = LiveSources(
             clock=clock,
             store=store,
             calendars=calendars,
             services=services,
             directory_of=store.directory_of,
+            counted=metrics.asked,
         )
-        controller = _controller(clock, store, lease, sources, recorder, lambda: recorder.dropped)
+        controller = _controller(
+            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+        )
         health = Health(controller.engine, clock, lambda: True)
         async with (
             contextlib.aclosing(sources),
