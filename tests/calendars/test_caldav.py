@@ -17,7 +17,6 @@ from slackwater.core.words import Reason
 from slackwater.errors import CalendarError, ConfigError
 from slackwater.net import CALENDAR_POLICY
 from slackwater.ports import FetchState
-from tests.calendars.fake_dav import HEAD, HOME, FakeDav
 from tests.calendars.support import (
     CANARY,
     HORIZON,
@@ -30,6 +29,7 @@ from tests.calendars.support import (
     starts,
     vevent,
 )
+from tests.fakes.caldav import HEAD, HOME, FakeDav
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

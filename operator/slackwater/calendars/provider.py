@@ -183,8 +183,8 @@ class Provider:
         config: what users write below that key.
         fields: the attributes of `Event` that carry meaning, by privacy level.
         default_refresh: how often it is read when nothing else is asked.
-        limits: what its service allows one identity (see `Opening.turn`).
         open: a source for one Calendar; raises ConfigError where the configuration cannot work.
+        limits: what its service allows one identity (see `Opening.turn`).
         file_only_fields: wire names of `config` that a cluster refuses, since they name files.
     """
 
@@ -192,8 +192,8 @@ class Provider:
     config: type[WireModel]
     fields: Mapping[Privacy, frozenset[str]]
     default_refresh: timedelta
-    limits: Limits
     open: Callable[[Opening], CalendarSource] = field(repr=False)
+    limits: Limits = field(default_factory=Limits)
     file_only_fields: tuple[str, ...] = ()
 
 
