@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
@@ -34,6 +35,7 @@ def run(here: Path, *words: str) -> str:
     return said.stdout
 
 
+@pytest.mark.server  # no server, but as slow as one: it starts the tools of the whole project
 def test_who_follows_the_guide_has_a_provider_with_its_crd_and_a_passing_suite(
     tmp_path: Path,
 ) -> None:
