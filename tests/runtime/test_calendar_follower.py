@@ -12,7 +12,7 @@ from slackwater.core.event import Warned
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import ConfigError, SecretError
+from slackwater.errors import ConfigError, HeldBack, SecretError
 from slackwater.runtime.calendar_follower import (
     CalendarFollower,
     CalendarSettings,
@@ -350,3 +350,47 @@ def test_users_see_the_privacy_of_the_calendar(privacy):
         assert watch.view.privacy is privacy
 
     look()
+
+
+# --- limits that we keep ourselves
+
+
+@on_virtual_time
+async def test_a_limit_of_our_own_is_no_fault_and_what_is_known_stands(clock):
+    watch = Watch(clock)
+    await watch.look()
+    blocks_at = watch.view.blocks_at
+    await asyncio.sleep(30)
+    assert await watch.look(HeldBack(4 * MINUTE)) == 0
+    assert (watch.view.fault, watch.view.blocks_at) == (None, blocks_at)
+    assert watch.view.snapshot.events == (ONE,)
+    assert 4 * MINUTE <= watch.view.retry_at - clock.now() <= 4 * MINUTE + REFRESH / 4
+    assert watch.follower.next_at == watch.view.retry_at
+    assert watch.follower.throttled == 1
+
+
+@on_virtual_time
+async def test_being_held_back_leaves_no_blind_time_and_being_unable_to_read_does(clock):
+    watch = Watch(clock)
+    await watch.look()
+    for _ in range(5):
+        await watch.look(HeldBack(4 * MINUTE))
+        await asyncio.sleep((watch.follower.next_at - clock.now()).total_seconds())
+    await watch.look((ONE,))
+    assert watch.view.blind == ()
+    await asyncio.sleep(20 * 60)
+    await watch.look()
+    assert len(watch.view.blind) == 1
+
+
+@on_virtual_time
+async def test_what_was_throttled_and_what_changed_is_counted(clock):
+    watch = Watch(clock)
+    await watch.look()
+    await watch.look(down(Reason.THROTTLED))
+    await watch.look(down(Reason.UNREACHABLE))
+    await asyncio.sleep(3600)
+    await watch.look((ONE, TWO))
+    await asyncio.sleep(60)
+    await watch.look((ONE, TWO))
+    assert (watch.follower.throttled, watch.follower.changes) == (1, 2)

@@ -61,8 +61,8 @@ def _controller(
     sources: Sources,
     recorder: Recorder,
     dropped: Callable[[], int],
+    metrics: Metrics,
 ) -> _Controller:
-    metrics = Metrics()
     engine = Engine(
         clock=clock,
         store=store,
@@ -117,14 +117,18 @@ async def run_operator(
         )
         recorder = EventRecorder(cluster, clock, instance=settings.instance, look=store.peek)
         calendars, services = cluster_policies(settings.allow_networks)
+        metrics = Metrics()
         sources = LiveSources(
             clock=clock,
             store=store,
             calendars=calendars,
             services=services,
             identities=identities,
+            counted=metrics.asked,
         )
-        controller = _controller(clock, store, lease, sources, recorder, lambda: recorder.dropped)
+        controller = _controller(
+            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+        )
         health = Health(controller.engine, clock, lambda: store.watch_trusted)
         async with (
             contextlib.aclosing(sources),
@@ -221,6 +225,7 @@ async def run_directory(
         remember(settings)
         lease, recorder = AlwaysHeld(), TransitionLog()
         calendars, services = directory_policies(settings.allow_networks)
+        metrics = Metrics()
         sources = LiveSources(
             clock=clock,
             store=store,
@@ -228,8 +233,11 @@ async def run_directory(
             services=services,
             identities=identities,
             directory_of=store.directory_of,
+            counted=metrics.asked,
         )
-        controller = _controller(clock, store, lease, sources, recorder, lambda: recorder.dropped)
+        controller = _controller(
+            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+        )
         health = Health(controller.engine, clock, lambda: True)
         async with (
             contextlib.aclosing(sources),

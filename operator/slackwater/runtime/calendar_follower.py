@@ -13,7 +13,7 @@ from slackwater.core.seen import CalendarView, Trouble
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import CalendarError, SlackwaterError
+from slackwater.errors import CalendarError, HeldBack, SlackwaterError
 from slackwater.ports import CalendarSource, Clock, FetchState
 
 BEHIND: Final = timedelta(hours=48)
@@ -63,8 +63,13 @@ class CalendarFollower:
         self._retry_at: datetime | None = None
         self.next_at: datetime | None = None
         self.failure: Trouble | None = None
+        self.throttled = 0
+        """Looks that a rate limit put off, the service's or our own."""
+        self.changes = 0
+        """Looks that found something changed."""
         self._since: datetime | None = None  # followed from then on
         self._failures = 0
+        self._held = timedelta()  # by our own limits, since the last success
         self._state: FetchState | None = None
         self._before: frozenset[str] | None = None
         self._recent: frozenset[str] | None = None
@@ -125,6 +130,10 @@ class CalendarFollower:
         source = self.source
         try:
             fetched = await source.fetch(horizon_at(now), self._state, now)
+        except HeldBack as held:
+            if source is self.source:
+                self._held_back(held)
+            return
         except SlackwaterError as error:
             if source is self.source:
                 self._failed(error)
@@ -134,9 +143,20 @@ class CalendarFollower:
         self._state = fetched.state
         self._succeeded(fetched.snapshot)
 
+    def _held_back(self, held: HeldBack) -> None:
+        """A limit that we keep forbids a look: no fault, and what is known stands (R9)."""
+        self.throttled += 1
+        now = self._clock.now()
+        wait = held.retry_after or timedelta()
+        # Spread, so that all who were held back together do not come back together.
+        self._retry_at = now + wait + self._random.uniform(0.0, 0.25) * self.settings.refresh
+        self._held += self._retry_at - now
+        self.next_at = self._retry_at
+
     def _failed(self, error: SlackwaterError) -> None:
         now = self._clock.now()
         self._tried_at = now
+        self.throttled += error.reason is Reason.THROTTLED
         self._failures += 1
         longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(self._failures, 12)))
         wait = longest * self._random.uniform(0.2, 1.0)
@@ -153,6 +173,7 @@ class CalendarFollower:
         self._note_blind(now)
         self._tried_at = self.checked_at = now
         self._retry_at, self.failure, self._failures = None, None, 0
+        self._held = timedelta()
         self.next_at = now + self.settings.refresh * self._random.uniform(0.75, 1.25)
         renewed = snapshot is not None and (
             self.snapshot is None
@@ -163,6 +184,7 @@ class CalendarFollower:
         if snapshot is not None:
             if renewed:
                 self.changed_at = now
+                self.changes += 1
             self.snapshot = snapshot
         if self.snapshot is None:
             return
@@ -177,8 +199,8 @@ class CalendarFollower:
             self._changed()
 
     def _note_blind(self, now: datetime) -> None:
-        """Remember a time without a successful look that was longer than two polls."""
+        """Remember a time without a successful look that was longer than was planned."""
         self._blind = tuple(span for span in self._blind if span.end > now - BEHIND)
         since = self.checked_at or self._since
-        if since is not None and now - since > 3 * self.settings.refresh:
+        if since is not None and now - since > 3 * self.settings.refresh + self._held:
             self._blind = (*self._blind, Span(since, now))

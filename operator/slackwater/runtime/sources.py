@@ -12,6 +12,7 @@ from slackwater.api.calendar import CalendarSpec
 from slackwater.api.gpu_pool import GPUPoolSpec
 from slackwater.calendars.expand import Expander
 from slackwater.calendars.registry import Opening, open_calendar
+from slackwater.calendars.turns import Counted, Turns
 from slackwater.core.run import DagFacts, Run
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError, ConfigError
@@ -33,6 +34,7 @@ class LiveSources:
         identities: what the operator's configuration lends.
         directory_of: the directory of an object's manifest; None in a cluster, where no object
             may name a file.
+        counted: told of each request to a calendar service.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class LiveSources:
         services: NetPolicy,
         identities: Identities,
         directory_of: Callable[[Key], Path | None] | None = None,
+        counted: Counted = lambda _: None,
     ) -> None:
         self._clock, self._store = clock, store
         self._calendars, self._services = calendars, services
         self._identities, self._directory_of = identities, directory_of
         self._expander: Final = Expander()
+        self._turns: Final = Turns(clock, counted)
 
     @property
     def files(self) -> bool:
@@ -67,6 +71,7 @@ class LiveSources:
                 secrets=self._store.secrets,
                 policy=self._calendars,
                 expander=self._expander,
+                turns=self._turns,
                 clock=self._clock,
                 directory=self._directory_of(key) if self._directory_of else None,
             ),

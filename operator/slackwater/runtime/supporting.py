@@ -98,7 +98,7 @@ class Publisher:
 
         match follower:
             case CalendarFollower():
-                trouble = follower.trouble or _fault(follower.fault)
+                trouble = follower.trouble or follower.failure
                 if trouble is None and follower.snapshot is None:
                     trouble = Trouble(Reason.NOT_READ_YET)
                 if trouble is None and follower.snapshot and follower.snapshot.warnings:
@@ -167,10 +167,6 @@ class Publisher:
             if changed and is_news and condition.status is not Truth.UNKNOWN and words not in said:
                 said.add(words)  # two conditions may fail for one reason
                 self._teller.record(key, condition.reason, condition.message)
-
-
-def _fault(reason: Reason | None) -> Trouble | None:
-    return Trouble(reason) if reason else None
 
 
 def _still(wire: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
