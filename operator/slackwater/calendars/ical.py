@@ -245,4 +245,5 @@ PROVIDER: Final = Provider(
     default_refresh=timedelta(minutes=15),
     open=Feed,
     file_only_fields=("file",),
+    least_refresh=timedelta(minutes=5),
 )

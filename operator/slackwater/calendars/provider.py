@@ -169,6 +169,7 @@ class Provider:
         default_refresh: how often it is read when nothing else is asked.
         open: a source for one Calendar; raises ConfigError where the configuration cannot work.
         file_only_fields: wire names of `config` that a cluster refuses, since they name files.
+        least_refresh: how often it may be read at most; what is in a file may be read more often.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Provider:
     default_refresh: timedelta
     open: Callable[[Opening], CalendarSource] = field(repr=False)
     file_only_fields: tuple[str, ...] = ()
+    least_refresh: timedelta = timedelta(seconds=5)
 
 
 def usable(state: FetchState | None, config_hash: str, horizon: Span) -> Mapping[str, str]:
