@@ -55,6 +55,7 @@ class Reason(StrEnum):
     MALFORMED = "Malformed"
     TOO_LARGE = "TooLarge"
     LIMIT_EXCEEDED = "LimitExceeded"
+    INTERNAL_ERROR = "InternalError"
     # --- calendars
     STALE = "Stale"
     UNSTABLE_UIDS = "UnstableUIDs"

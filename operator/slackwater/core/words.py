@@ -172,6 +172,11 @@ WORDS: Final[dict[Reason, Word]] = {
         "Split the calendar or simplify the repeating event.",
         True,
     ),
+    _R.INTERNAL_ERROR: Word(
+        "{what} cannot be read because of a fault in Slackwater ({detail}).",
+        "Report it with the traceback in Slackwater's log; it is tried again by itself.",
+        True,
+    ),
     _R.STALE: Word(
         "Calendar {ref} was last read at {since}, too long ago to trust.",
         "See the Calendar's own condition.",
