@@ -150,6 +150,20 @@ def test_rules_of_a_pool() -> None:
         min_coverage_percent=95.5,
         max_concurrent_runs=4,
         max_sample_age=timedelta(minutes=2),
+        reservations=(
+            spec.ReservationRule(
+                name="demos",
+                calendar=spec.Ref("office", "outlook"),
+                gpus=64,
+                match=spec.Match(summary="GPU reserved*", organizers=("*@example.com",)),
+                namespaces=("demo", "sales"),
+            ),
+            spec.ReservationRule(
+                name="booked",
+                calendar=spec.Ref("research", "team"),
+                gpus="event.parameters.gpus",
+            ),
+        ),
     )
     assert model.node_selector is not None
     assert model.node_selector.selects({"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"})

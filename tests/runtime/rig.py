@@ -101,6 +101,8 @@ class Pool:
     past: tuple[tuple[datetime, float], ...] | SlackwaterError = ()
     samples: int = 0
     asked_past: int = 0
+    demand: tuple[tuple[datetime, float], ...] | SlackwaterError = ()
+    asked_demand: list[datetime] = field(default_factory=list)
 
     async def sample(self) -> Sample:
         self.samples += 1
@@ -113,6 +115,12 @@ class Pool:
         if isinstance(self.past, SlackwaterError):
             raise self.past
         return self.past
+
+    async def demand_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        self.asked_demand.append(since)
+        if isinstance(self.demand, SlackwaterError):
+            raise self.demand
+        return tuple(point for point in self.demand if point[0] >= since)
 
     async def aclose(self) -> None:
         return

@@ -20,7 +20,7 @@ from slackwater.core.report import Waiting, report
 from slackwater.core.seen import Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import Identity, Overlap, TrainingWindow
-from slackwater.core.start import Considered, conf_of, consider, trouble_with
+from slackwater.core.start import Considered, conf_of, consider, planned_start, trouble_with
 from slackwater.core.status import Status
 from slackwater.core.words import Reason
 
@@ -220,7 +220,11 @@ class _Look:
             )
             if found.gate is not None:
                 held = noted(line, State.WAITING, found.gate.reason, found.gate.condition, self.now)
-                lines[line.id] = replace(held, closest=self._closest(held, found))
+                lines[line.id] = replace(
+                    held,
+                    closest=self._closest(held, found),
+                    planned_start=planned_start(held, found.gate),
+                )
                 self.again.append(found.gate.again_at)
                 if found.gate.reason in _OWN_FAULTS:
                     waiting = waiting or Waiting(lines[line.id], found.gate)

@@ -75,6 +75,7 @@ class Line:
         state: where it stands.
         reason: why.
         since: when `reason` began; open time is added to `waited` when it changes.
+        planned_start: when the off-peak plan means it to start (R18); None with `Earliest`.
         window: first start to last end of its pieces, None when nothing is left.
         intent_time: when the intent to start was written.
         dag_run_id: set from the intent on.
@@ -105,6 +106,7 @@ class Line:
     promise: int = 0
     waited: tuple[Waited, ...] = field(default=())
     closest: str | None = None
+    planned_start: datetime | None = None
     absent: int = 0
 
     def holds(self, now: datetime) -> int:

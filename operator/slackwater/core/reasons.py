@@ -74,9 +74,13 @@ class Reason(StrEnum):
     STALE_SAMPLE = "StaleSample"
     LOW_COVERAGE = "LowCoverage"
     PROMISES_UNKNOWN = "PromisesUnknown"
+    RESERVATIONS_UNKNOWN = "ReservationsUnknown"
     # --- waiting for room
     WAITING_FOR_GPUS = "WaitingForGPUs"
     WAITING_FOR_TURN = "WaitingForTurn"
+    RESERVED = "Reserved"
+    OFF_PEAK = "OffPeak"
+    PLAN_MOVED = "PlanMoved"
     EXCEEDS_CAPACITY = "ExceedsCapacity"
     TOO_BUSY = "TooBusy"
     NOT_QUIET_LONG_ENOUGH = "NotQuietLongEnough"

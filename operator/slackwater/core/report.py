@@ -24,6 +24,12 @@ from slackwater.core.status import Condition, Status, Truth, settled
 from slackwater.core.words import Reason, say
 from slackwater.core.zone import zone
 
+_CLOCKS: Final = {
+    "since": "%H:%M",
+    "planned_start": "%a %H:%M",
+    "planned_before": "%a %H:%M",
+    "latest_start": "%a %H:%M",
+}
 _UNKNOWN: Final = frozenset({Reason.NOT_READ_YET})
 
 
@@ -38,7 +44,8 @@ class Waiting:
 def sentence(reason: Reason, gaps: Mapping[str, object], time_zone: str) -> str:
     """The sentence of a reason with its instants in a zone, for people.
 
-    An instant of the gap `since` is a clock time; any other names its day.
+    An instant of the gap `since` is a clock time, one of the off-peak plan names its weekday, any
+    other its date.
     """
     if not gaps:
         return say(reason)
@@ -49,7 +56,7 @@ def sentence(reason: Reason, gaps: Mapping[str, object], time_zone: str) -> str:
 def _sentence(reason: Reason, gaps: tuple[tuple[str, object], ...], time_zone: str) -> str:
     local = zone(time_zone)
     worded = {
-        name: value.astimezone(local).strftime("%H:%M" if name == "since" else "%Y-%m-%d %H:%M")
+        name: value.astimezone(local).strftime(_CLOCKS.get(name, "%Y-%m-%d %H:%M"))
         if isinstance(value, datetime)
         else value
         for name, value in gaps

@@ -37,6 +37,13 @@ class Overlap(StrEnum):
     ONCE = "Once"
 
 
+class StartPolicy(StrEnum):
+    """When inside its window a run starts."""
+
+    EARLIEST = "Earliest"
+    OFF_PEAK = "OffPeak"
+
+
 class Concurrency(StrEnum):
     """Whether runs of one TrainingWindow may overlap."""
 
@@ -159,6 +166,7 @@ class TrainingWindow:
     time_zone: str = "UTC"
     suspend: bool = False
     overlap: Overlap = Overlap.EACH
+    start_policy: StartPolicy = StartPolicy.EARLIEST
     gpu: GpuAsk | None = None
     starting_deadline: timedelta | None = None
     expected_duration: timedelta | None = None
@@ -195,6 +203,20 @@ class PoolGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReservationRule:
+    """Which events of a calendar keep GPUs of a pool for others.
+
+    `gpus` is a number, or a CEL expression over `event` that gives one.
+    """
+
+    name: str
+    calendar: Ref
+    gpus: int | str
+    match: Match = field(default_factory=Match)
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRules:
     """What the core needs of a GPUPool's spec."""
 
@@ -203,4 +225,5 @@ class PoolRules:
     max_sample_age: timedelta = timedelta(seconds=120)
     min_coverage_percent: float = 90.0
     max_concurrent_runs: int | None = None
+    reservations: tuple[ReservationRule, ...] = ()
     metered: bool = True  # False for a static pool: only our own promises count

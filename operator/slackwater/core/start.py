@@ -16,6 +16,7 @@ from slackwater.core.follow import RETRY_DENIED
 from slackwater.core.gaps import fault_gaps, pool_gaps, sample_gaps, verdict_gaps
 from slackwater.core.identity import run_id
 from slackwater.core.keep import OVERRIDE_ENTRY
+from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.quiet import quiet
 from slackwater.core.run import Denied
@@ -29,6 +30,7 @@ from slackwater.core.spec import (
     Identity,
     Privacy,
     Ref,
+    StartPolicy,
     StopPolicy,
     TrainingWindow,
 )
@@ -289,6 +291,8 @@ def _room(
         latest_start=latest_start(spec, occurrence, piece, finish, duration),
         window_start=piece.start,
         duration=duration,
+        pieces=(piece,),
+        off_peak=spec.start_policy is StartPolicy.OFF_PEAK,
         unconditional=occurrence.entry == OVERRIDE_ENTRY and pool.grant.allow_override,
     )
     if not ask.unconditional:
@@ -303,6 +307,17 @@ def _room(
         again = min(filter(None, (_stale_at(pool, now), ask.latest_start + _JUST_AFTER)))
         return Considered(Gate("CapacityAvailable", verdict.reason, gaps, again), ask)
     return Considered(ask=ask)
+
+
+def planned_start(line: Line, gate: Gate) -> datetime | None:
+    """When the off-peak plan means a waiting line to start, to the minute.
+
+    What holds it back otherwise says nothing of the plan, so the last one stands.
+    """
+    start = gate.gaps.get("planned_start")
+    if isinstance(start, datetime):
+        return start.replace(second=0, microsecond=0)
+    return line.planned_start
 
 
 def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:

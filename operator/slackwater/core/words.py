@@ -237,12 +237,26 @@ WORDS: Final[dict[Reason, Word]] = {
         "The runs that may hold GPUs of {pool} are not known yet.",
         "It passes when Airflow answers.",
     ),
+    _R.RESERVATIONS_UNKNOWN: Word(
+        "The reservations of {pool} are not known: Calendar {calendar} cannot be read.",
+        "See the status of that Calendar and its allowedNamespaces.",
+        True,
+    ),
     _R.WAITING_FOR_GPUS: Word(
         "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}."
     ),
     _R.WAITING_FOR_TURN: Word(
         "Waiting for a turn in {pool} since {since}: {ahead} ahead, {free} free{promised}."
     ),
+    _R.RESERVED: Word(
+        "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}, but {reserved} "
+        "are reserved by calendar until {until}."
+    ),
+    _R.OFF_PEAK: Word(
+        "Planned for {planned_start}: load expected {expected} %, now {present} %; "
+        "latest start {latest_start}."
+    ),
+    _R.PLAN_MOVED: Word("The planned start moved from {planned_before} to {planned_start}."),
     _R.EXCEEDS_CAPACITY: Word(
         "{count} GPUs are asked for, but {pool} has {capacity} in pods of {per_pod}.",
         "Ask for less or choose another pool.",

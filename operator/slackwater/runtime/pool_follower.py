@@ -11,6 +11,7 @@ from typing import Final
 
 from slackwater.core.allot import Pool, Verdict, allot
 from slackwater.core.ask import Ask, Promise, pay_down
+from slackwater.core.reserve import Reservations
 from slackwater.core.sample import Sample
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import PoolRules, Ref
@@ -18,6 +19,7 @@ from slackwater.core.words import Reason
 from slackwater.errors import DependencyError, SlackwaterError
 from slackwater.ports import Clock, PoolSource
 from slackwater.runtime.backoff import Backoff, trouble_of
+from slackwater.runtime.off_peak import OffPeak
 
 IDLE_INTERVAL: Final = timedelta(seconds=60)
 LONGEST_BACKOFF: Final = timedelta(minutes=2)
@@ -57,6 +59,8 @@ class PoolFollower:
         self.history: deque[tuple[datetime, float]] = deque()
         self.watchers: set[Ref] = set()  # TrainingWindows with an open window here
         self.runs_known = True
+        self.off_peak = OffPeak(ref, clock)
+        self.reservations = Reservations()
         self.next_at: datetime | None = None
         self._backoff = Backoff(random, LONGEST_BACKOFF)
         self._backfilled = False
@@ -72,6 +76,7 @@ class PoolFollower:
             self._backfilled = False
             self._requests = None
             self._backoff.ended()
+            self.off_peak.forget()
         self.source, self.rules, self.interval = source, rules, interval
         self._book.dirty = True
 
@@ -81,6 +86,7 @@ class PoolFollower:
         self.history.clear()
         self._backfilled = False
         self._backoff.clock_jumped()
+        self.off_peak.forget()
         self._book.dirty = True
 
     @property
@@ -98,11 +104,11 @@ class PoolFollower:
         if self._backoff.holds(self._clock.now()):
             self.next_at = self._backoff.until
             return
-        asked_at = self._clock.now()
         try:
             if not self._backfilled:
                 await self._backfill(source)
-                asked_at = self._clock.now()
+            await self.off_peak.look_back(source)
+            asked_at = self._clock.now()
             sample = await source.sample()
         except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
             if source is self.source:
@@ -182,6 +188,21 @@ class PoolFollower:
             older = tuple(promise for promise in self.promises if promise.since <= asked_at)
             self._unseen.update(pay_down(older, requests - self._requests))
         self._requests = requests
+        self.off_peak.observe(sample.time, self.foreground or 0)
+
+    @property
+    def foreground(self) -> int | None:
+        """GPUs that others use or wait for; None where the pool was not read."""
+        if self.sample is None:
+            return None
+        ours = sum(promise.count - promise.unseen for promise in self.promises)
+        return max(0, self.sample.used + self.sample.waiting - ours)
+
+    def reserve(self, reservations: Reservations) -> None:
+        """Calendars say what is kept for others."""
+        if reservations != self.reservations:
+            self.reservations = reservations
+            self._book.dirty = True
 
     # --- the book
 
@@ -258,13 +279,18 @@ class PoolFollower:
             return set()
         self._book.dirty = False
         now = self._clock.now()
+        promises = self.promises
         fresh = allot(
             Pool(
                 rules=self.rules,
                 sample=self.sample,
                 fault=self.fault,
-                promises=self.promises,
+                promises=promises,
                 runs_known=self.runs_known,
+                reservations=self.reservations,
+                plan=self.off_peak.plan(
+                    self._book.asks.values(), promises, self.reservations, self.sample
+                ),
             ),
             self._book.asks.values(),
             now,

@@ -108,13 +108,24 @@ class Publisher:
                     return (replace(said, reason=warning.reason, message=text),)
                 return (condition("Ready", trouble, Reason.SYNCED),)
             case PoolFollower():
-                view = Pool(rules=follower.rules, sample=follower.sample, fault=follower.fault)
+                view = Pool(
+                    rules=follower.rules,
+                    sample=follower.sample,
+                    fault=follower.fault,
+                    reservations=follower.reservations,
+                )
                 reason = unusable(view, now)
                 numbers = sample_gaps(PoolView(ref=follower.ref, sample=follower.sample))
-                data = Trouble(reason, numbers | {"pool": follower.ref}) if reason else None
+                names = {"pool": follower.ref, "calendar": follower.reservations.unread}
+                data = Trouble(reason, numbers | names) if reason else None
                 trouble = follower.trouble or follower.overlap
+                ready = condition("Ready", trouble, Reason.ACCEPTED)
+                if trouble is None and follower.reservations.unreadable:
+                    reason = Reason.MATCH_UNREADABLE
+                    text = say(reason, count=follower.reservations.unreadable)
+                    ready = replace(ready, reason=reason, message=text)
                 return (
-                    condition("Ready", trouble, Reason.ACCEPTED),
+                    ready,
                     condition("DataFresh", follower.trouble or data, Reason.FRESH),
                 )
             case AirflowFollower():
