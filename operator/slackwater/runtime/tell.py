@@ -30,12 +30,13 @@ class Teller:
         """Record what changed between two statuses of a TrainingWindow."""
         found = transitions(before, after)
         zone = record.spec.time_zone if record.spec else "UTC"
-        for change in found.lines:
-            self._tell_line(record, change, after, zone)
+        said = {self._tell_line(record, change, after, zone) for change in found.lines}
         is_open = (condition := after.condition("WindowOpen")) is not None and (
             condition.status is Truth.TRUE
         )
         for condition_change in found.conditions:
+            if condition_change.condition.reason in said:
+                continue  # the line that waits for it has said so in the same words
             self._tell_condition(record.stored.key, condition_change, is_open=is_open)
         self._tell_plans(record, before, after, zone)
         for line in found.moved_after_start:
@@ -66,24 +67,27 @@ class Teller:
 
     def _tell_line(
         self, record: WindowRecord, change: LineChange, after: Status, zone: str
-    ) -> None:
+    ) -> Reason | None:
+        """The reason of the Event, None where there is none."""
         line, key = change.line, record.stored.key
         if change.entered:
             self._metrics.entered(key.ref, line, change.before)
         if is_quiet(change):
-            return
+            return None
         waiting = line.state in {State.WAITING, State.PLANNED}
         note = after.message if waiting else self._say(line, line.reason, zone, record)
         self._record(key, line.reason, f"{line.entry}: {note}" if line.entry else note)
+        return line.reason
 
     def _tell_condition(self, key: Key, change: ConditionChange, *, is_open: bool) -> None:
         condition = change.condition
         if condition.type in _SILENT or condition.status is Truth.UNKNOWN:
             return
-        good_news_only = change.before is None or change.before.status is Truth.UNKNOWN
-        if condition.status is Truth.TRUE and good_news_only:
+        warning = WORDS[condition.reason].warning
+        first = change.before is None or change.before.status is Truth.UNKNOWN
+        if condition.status is Truth.TRUE and first and not warning:
             return
-        if condition.type != "Ready" and not is_open and not WORDS[condition.reason].warning:
+        if condition.type != "Ready" and not is_open and not warning:
             return
         self._record(key, condition.reason, condition.message)
 
