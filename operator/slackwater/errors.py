@@ -4,6 +4,7 @@
     ├── ConfigError          what a user wrote is wrong; names the field
     ├── DependencyError      something outside did not do its part
     │   ├── CalendarError
+    │   │   └── HeldBack     a limit that we keep ourselves: nothing was asked, nothing failed
     │   ├── PoolError
     │   ├── AirflowError
     │   │   ├── Ambiguous    a write whose reply was lost: settle it by reading
@@ -67,6 +68,17 @@ class DependencyError(SlackwaterError):
 
 class CalendarError(DependencyError):
     """A calendar could not be read; the last snapshot stands until `blocksAt`."""
+
+
+class HeldBack(CalendarError):
+    """A rate limit that we keep forbids to read a calendar now: what is known stands (R9).
+
+    Args:
+        wait: after how long it may be read.
+    """
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__(Reason.THROTTLED, retry_after=wait, what="The calendar service")
 
 
 class PoolError(DependencyError):

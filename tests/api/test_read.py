@@ -203,12 +203,16 @@ def test_the_chosen_provider_is_given_with_its_configuration() -> None:
 
 
 def test_an_airflow_is_read_with_its_grants() -> None:
-    item, staging = parse_manifests(GOOD["airflows"])
+    item, staging, keycloak, lent = parse_manifests(GOOD["airflows"])
     model = read_airflow_instance(item.spec)
     assert model.stop_policy is spec.StopPolicy.HOLD
     assert model.require_gpu_pool
     assert [grant.dags for grant in model.grants] == [("train_*",), ("evaluate",)]
     assert [grant.dags for grant in read_airflow_instance(staging.spec).grants] == [("*",)]
+    client = read_airflow_instance(keycloak.spec).auth.client_credentials
+    assert client is not None
+    assert client.client_id == "slackwater"
+    assert read_airflow_instance(lent.spec).auth.identity == "airflow"
 
 
 @pytest.mark.parametrize(

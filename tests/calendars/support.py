@@ -8,6 +8,7 @@ from typing import Any
 
 from slackwater.calendars.expand import Expander
 from slackwater.calendars.registry import PROVIDERS, Opening, open_calendar
+from slackwater.calendars.turns import Turns
 from slackwater.core.event import Event
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
@@ -30,6 +31,17 @@ class FixedClock:
 
     def monotonic(self) -> float:
         return 0.0
+
+
+class HastyClock(FixedClock):
+    """Its seconds fly, so that no test waits for a rate limit that it is not about."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def monotonic(self) -> float:
+        self._seconds += 3600.0
+        return self._seconds
 
 
 class Secrets:
@@ -56,6 +68,7 @@ def opened(
     policy: NetPolicy = LOOPBACK,
     directory: Path | None = None,
     name: str = "team",
+    turns: Turns | None = None,
 ) -> CalendarSource:
     return open_calendar(
         provider,
@@ -67,6 +80,7 @@ def opened(
             secrets=secrets or Secrets(),
             policy=policy,
             expander=expander,
+            turns=turns or Turns(HastyClock()),
             clock=FixedClock(),
             directory=directory,
         ),

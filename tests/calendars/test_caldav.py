@@ -9,6 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from slackwater.calendars import caldav_collection
+from slackwater.calendars.turns import Turns
 from slackwater.core.event import Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
@@ -16,11 +17,11 @@ from slackwater.core.words import Reason
 from slackwater.errors import CalendarError, ConfigError
 from slackwater.net import CALENDAR_POLICY
 from slackwater.ports import FetchState
-from tests.calendars.fake_dav import HEAD, HOME, FakeDav
 from tests.calendars.support import (
     CANARY,
     HORIZON,
     NOW,
+    HastyClock,
     Secrets,
     at,
     calendar,
@@ -28,6 +29,7 @@ from tests.calendars.support import (
     starts,
     vevent,
 )
+from tests.fakes.caldav import HEAD, HOME, FakeDav
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -434,8 +436,10 @@ async def test_a_host_is_asked_by_two_at_a_time(serve, dav, expander) -> None:
         return await dav.answer(request)
 
     url = f"{await serve(counted)}{HOME}"
+    turns = Turns(HastyClock())
     sources = [
-        opened("caldav", config(url), expander, secrets=SECRETS, name=f"n{n}") for n in range(6)
+        opened("caldav", config(url), expander, secrets=SECRETS, name=f"n{n}", turns=turns)
+        for n in range(6)
     ]
     await asyncio.gather(*(look(source) for source in sources))
     for source in sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,18 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from slackwater.calendars.ical import IcalConfig
+from slackwater.calendars.turns import Turns
 from slackwater.core.event import Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
 from slackwater.core.words import Reason
-from slackwater.errors import CalendarError, ConfigError
+from slackwater.errors import CalendarError, ConfigError, HeldBack
 from slackwater.net import CALENDAR_POLICY, NetPolicy
 from tests.calendars.support import (
     CANARY,
     HORIZON,
     NOW,
+    FixedClock,
     Secrets,
     at,
     calendar,
@@ -375,6 +378,28 @@ async def test_a_file_that_is_no_regular_file_or_too_large_is_refused(directory,
     (directory / "team.ics").unlink()
     os.mkfifo(directory / "team.ics")
     assert (await refused(source)).reason is Reason.NOT_FOUND
+
+
+# --- politeness ---
+
+
+async def test_a_feed_is_asked_every_five_minutes_at_most_and_a_file_whenever_one_likes(
+    open_feed, server, directory, expander
+) -> None:
+    turns = Turns(FixedClock())
+    source = await open_feed(turns=turns)
+    first = await source.fetch(HORIZON, None, NOW)
+    with pytest.raises(HeldBack) as caught:
+        await source.fetch(HORIZON, first.state, NOW)
+    assert caught.value.retry_after == timedelta(minutes=5)
+    assert len(server.asked) == 1
+    other = await open_feed(turns=turns, zone="Asia/Tokyo")
+    await other.fetch(HORIZON, None, NOW)
+    assert len(server.asked) == 2, "what was just corrected need not wait"
+
+    file = opened("ical", {"file": "team.ics"}, expander, directory=directory, turns=turns)
+    for _ in range(2):
+        await file.fetch(HORIZON, None, NOW)
 
 
 # --- configuration ---

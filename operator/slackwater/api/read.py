@@ -225,9 +225,10 @@ def _check_conf(template: Mapping[str, Any]) -> None:
         conf.check_conf(template)
     except conf.BadConf as error:
         field = f"spec.dag.conf.{error.path}"
-        if error.path == conf.OWN_KEY:
+        remedy = "; rename it" if error.path == conf.OWN_KEY else ""
+        if remedy or not spec.has_expression(template):
             raise ConfigError(
-                Reason.INVALID_SPEC, detail=f"{field}: {error.detail}; rename it"
+                Reason.INVALID_SPEC, detail=f"{field}: {error.detail}{remedy}"
             ) from error
         raise ConfigError(Reason.INVALID_EXPRESSION, field=field, detail=error.detail) from error
 

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import Field
@@ -31,6 +32,7 @@ from slackwater.calendars.provider import (
     horizon_text,
     usable,
 )
+from slackwater.calendars.turns import Limits
 from slackwater.core.event import Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
@@ -131,7 +133,15 @@ class CaldavSource:
             self._authorization = f"Basic {pair}"
         if self._session is None:
             self._session = open_session(self._policy)
-        return Collection(self._opening, self._config.url, self._session, self._authorization, now)
+        host = urlsplit(self._config.url).netloc.lower()
+        return Collection(
+            self._opening,
+            self._config.url,
+            self._session,
+            self._authorization,
+            now,
+            turn=lambda: self._opening.turn(PROVIDER, host),
+        )
 
     async def _probe(
         self, collection: Collection, cursor: Mapping[str, str]
@@ -204,5 +214,6 @@ PROVIDER: Final = Provider(
     config=CaldavConfig,
     fields=ICALENDAR_FIELDS,
     default_refresh=timedelta(minutes=1),
+    limits=Limits(concurrent=2),
     open=CaldavSource,
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import aiohttp
 
@@ -23,7 +23,6 @@ from slackwater.net import NetError, Reply, fetch
 MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_OBJECTS: Final = 20_000
 MAX_TIME: Final = timedelta(seconds=30)
-CONNECTIONS: Final = 2  # per host, over all calendars
 CHUNK: Final = 200  # objects per multiget
 
 _TOKEN_GONE: Final = b"valid-sync-token"  # RFC 6578 §3.2; Radicale 403, Xandikos 412
@@ -76,6 +75,7 @@ class Collection:
         session: guarded.
         authorization: value of the header.
         now: to count a Retry-After from.
+        turn: in which each request is made.
     """
 
     def __init__(
@@ -85,12 +85,15 @@ class Collection:
         session: aiohttp.ClientSession,
         authorization: str,
         now: datetime,
+        *,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         self._opening = opening
         self._url = url
         self._session = session
         self._authorization = authorization
         self._now = now
+        self._turn = turn
 
     async def marks(self) -> Marks:
         """What the collection says of itself."""
@@ -221,7 +224,7 @@ class Collection:
         if depth is not None:
             headers["Depth"] = depth
         try:
-            async with _slot(url):
+            async with self._turn():
                 return await fetch(
                     self._session,
                     method,
@@ -239,17 +242,3 @@ class Collection:
 def _chunks(hrefs: Sequence[str]) -> Iterator[Sequence[str]]:
     for at in range(0, len(hrefs), CHUNK):
         yield hrefs[at : at + CHUNK]
-
-
-_Slots = WeakValueDictionary[str, asyncio.Semaphore]
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, _Slots] = WeakKeyDictionary()
-
-
-def _slot(url: str) -> asyncio.Semaphore:
-    """The turn at a host, shared by all calendars that lie there."""
-    mine = _slots.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    host = urlsplit(url).netloc.lower()
-    slot = mine.get(host)
-    if slot is None:
-        mine[host] = slot = asyncio.Semaphore(CONNECTIONS)
-    return slot

@@ -21,11 +21,13 @@ from slackwater.calendars.provider import (
     fetched,
     usable,
 )
+from slackwater.calendars.turns import Limits
 from slackwater.core.event import Event, Warned
 from slackwater.core.span import Span
 from slackwater.core.words import Reason
 from slackwater.errors import CalendarError, ConfigError
 from slackwater.net import NetError, NetPolicy, Reply, fetch, open_session
+from slackwater.net.bucket import Rate
 from slackwater.ports import Fetched, FetchState
 from slackwater.wire import SecretKeyRef, WireModel
 
@@ -101,7 +103,7 @@ class Feed:
         if self._file is not None:
             body, validators = await self._file.read(), {}
         else:
-            reply = await self._get(address, cursor)
+            reply = await self._get(address, cursor, config_hash)
             if reply.status == 304 and cursor and state is not None:
                 return Fetched(None, state)
             if not reply.ok:
@@ -137,22 +139,26 @@ class Feed:
         # Calendar programs write it so that a click opens them; it stands for https.
         return f"https://{address[9:]}" if address[:9].lower() == "webcal://" else address
 
-    async def _get(self, address: str, cursor: Mapping[str, str]) -> Reply:
+    async def _get(self, address: str, cursor: Mapping[str, str], config_hash: str) -> Reply:
         headers = {"Accept": "text/calendar, text/plain;q=0.5, */*;q=0.1"}
         if "etag" in cursor:
             headers["If-None-Match"] = cursor["etag"]
         if "lastModified" in cursor:
             headers["If-Modified-Since"] = cursor["lastModified"]
         try:
-            return await fetch(
-                self._session(address),
-                "GET",
-                address,
-                headers=headers,
-                total=MAX_TIME,
-                limit_bytes=MAX_BYTES,
-                redirects=MAX_REDIRECTS,
-            )
+            session = self._session(address)
+            # By configuration: one that was just corrected need not wait for what the wrong one
+            # used up.
+            async with self._opening.turn(PROVIDER, config_hash):
+                return await fetch(
+                    session,
+                    "GET",
+                    address,
+                    headers=headers,
+                    total=MAX_TIME,
+                    limit_bytes=MAX_BYTES,
+                    redirects=MAX_REDIRECTS,
+                )
         except NetError as error:
             failed = self._opening.net_failed(error)
         except ConfigError as error:
@@ -243,6 +249,8 @@ PROVIDER: Final = Provider(
     config=IcalConfig,
     fields=ICALENDAR_FIELDS,
     default_refresh=timedelta(minutes=15),
+    limits=Limits(rate=Rate(requests=1, per=timedelta(minutes=5))),
     open=Feed,
     file_only_fields=("file",),
+    least_refresh=timedelta(minutes=5),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from slackwater.calendars.expand import Expander, Expansion, Source
+from slackwater.calendars.turns import Limits, Turns
 from slackwater.core.event import Snapshot, Warned
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
@@ -50,6 +52,7 @@ class Opening:
         secrets: read from `namespace` only.
         policy: which addresses may be reached (R14).
         expander: turns iCalendar text into events.
+        turns: where each request waits for its turn.
         clock: the present.
         directory: where the manifest lies, in directory mode; None in a cluster.
     """
@@ -61,6 +64,7 @@ class Opening:
     secrets: SecretReader = field(repr=False)
     policy: NetPolicy = field(repr=False)
     expander: Expander = field(repr=False)
+    turns: Turns = field(repr=False)
     clock: Clock = field(repr=False)
     directory: Path | None = field(default=None, repr=False)
 
@@ -73,6 +77,18 @@ class Opening:
     def what(self) -> str:
         """The calendar's name in messages: never its address, which may be secret."""
         return f"Calendar {self.ref}"
+
+    def turn(self, provider: Provider, identity: str) -> AbstractAsyncContextManager[None]:
+        """The turn of one request; each request is made inside of one.
+
+        Args:
+            provider: whose limits hold.
+            identity: who asks, or who is asked: what the service counts requests by.
+
+        Raises:
+            HeldBack: on entering, if the limit is used up.
+        """
+        return self.turns.turn(self.ref, provider.name, identity, provider.limits)
 
     async def secret(self, ref: SecretKeyRef) -> str:
         """One key of a Secret, without the line end that editors leave. Raises CalendarError."""
@@ -168,7 +184,9 @@ class Provider:
         fields: the attributes of `Event` that carry meaning, by privacy level.
         default_refresh: how often it is read when nothing else is asked.
         open: a source for one Calendar; raises ConfigError where the configuration cannot work.
+        limits: what its service allows one identity (see `Opening.turn`).
         file_only_fields: wire names of `config` that a cluster refuses, since they name files.
+        least_refresh: how often it may be read at most; what is in a file may be read more often.
     """
 
     name: str
@@ -176,7 +194,9 @@ class Provider:
     fields: Mapping[Privacy, frozenset[str]]
     default_refresh: timedelta
     open: Callable[[Opening], CalendarSource] = field(repr=False)
+    limits: Limits = field(default_factory=Limits)
     file_only_fields: tuple[str, ...] = ()
+    least_refresh: timedelta = timedelta(seconds=5)
 
 
 def usable(state: FetchState | None, config_hash: str, horizon: Span) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from slackwater.calendars.expand import Source
 from slackwater.calendars.provider import ICALENDAR_FIELDS, Opening, Provider, fetched, usable
+from slackwater.calendars.turns import Limits
 from slackwater.core.event import Busy
 from slackwater.core.span import Span
 from slackwater.ports import Fetched, FetchState
@@ -225,5 +226,6 @@ PROVIDER: Final = Provider(
     config=StaticConfig,
     fields=ICALENDAR_FIELDS,
     default_refresh=timedelta(minutes=1),
+    limits=Limits(),
     open=StaticSource,
 )

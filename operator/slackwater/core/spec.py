@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from slackwater.core.event import Busy
 from slackwater.core.span import Span
+
+EXPRESSION_KEY: Final = "$cel"
+"""What marks an expression in a conf."""
 
 
 class Effect(StrEnum):
@@ -128,11 +131,29 @@ class GpuAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dag:
-    """`spec.dag`. `conf` is JSON with `{"$cel": expression}` anywhere in it."""
+    """`spec.dag`.
+
+    Attributes:
+        airflow: which AirflowInstance.
+        dag_id: of the DAG.
+        conf: JSON with `{"$cel": expression}` anywhere in it.
+        templated: whether the conf has an expression, so that each run has a conf of its own.
+    """
 
     airflow: Ref
     dag_id: str
     conf: dict[str, Any] = field(default_factory=dict)
+    templated: bool = field(init=False, default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "templated", has_expression(self.conf))
+
+
+def has_expression(conf: Any) -> bool:
+    """Whether a conf, or a part of one, has an expression anywhere in it."""
+    if isinstance(conf, dict):
+        return EXPRESSION_KEY in conf or any(map(has_expression, conf.values()))
+    return isinstance(conf, list | tuple) and any(map(has_expression, conf))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

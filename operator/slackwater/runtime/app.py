@@ -19,6 +19,7 @@ from slackwater.errors import StoreError
 from slackwater.ports import Clock, Kind, Lease, Recorder, Store, Stored
 from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.engine import Engine
+from slackwater.runtime.identities import read_identities
 from slackwater.runtime.logs import TransitionLog
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.process import Parts
@@ -60,8 +61,8 @@ def _controller(
     sources: Sources,
     recorder: Recorder,
     dropped: Callable[[], int],
+    metrics: Metrics,
 ) -> _Controller:
-    metrics = Metrics()
     engine = Engine(
         clock=clock,
         store=store,
@@ -101,6 +102,7 @@ async def run_operator(
     from slackwater.stores.recorder import EventRecorder
 
     clock = clock or SystemClock()
+    identities = await asyncio.to_thread(read_identities, settings.identities)
     cluster = await Cluster.connect(clock, kubeconfig=settings.kubeconfig, context=settings.context)
     async with contextlib.aclosing(cluster):
         store = KubernetesStore(
@@ -115,8 +117,18 @@ async def run_operator(
         )
         recorder = EventRecorder(cluster, clock, instance=settings.instance, look=store.peek)
         calendars, services = cluster_policies(settings.allow_networks)
-        sources = LiveSources(clock=clock, store=store, calendars=calendars, services=services)
-        controller = _controller(clock, store, lease, sources, recorder, lambda: recorder.dropped)
+        metrics = Metrics()
+        sources = LiveSources(
+            clock=clock,
+            store=store,
+            calendars=calendars,
+            services=services,
+            identities=identities,
+            counted=metrics.asked,
+        )
+        controller = _controller(
+            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+        )
         health = Health(controller.engine, clock, lambda: store.watch_trusted)
         async with (
             contextlib.aclosing(sources),
@@ -199,6 +211,7 @@ async def run_directory(
     from slackwater.stores.lease import AlwaysHeld
 
     clock = clock or SystemClock()
+    identities = await asyncio.to_thread(read_identities, settings.identities)
     store = DirectoryStore(
         settings.manifests,
         settings.database,
@@ -212,14 +225,19 @@ async def run_directory(
         remember(settings)
         lease, recorder = AlwaysHeld(), TransitionLog()
         calendars, services = directory_policies(settings.allow_networks)
+        metrics = Metrics()
         sources = LiveSources(
             clock=clock,
             store=store,
             calendars=calendars,
             services=services,
+            identities=identities,
             directory_of=store.directory_of,
+            counted=metrics.asked,
         )
-        controller = _controller(clock, store, lease, sources, recorder, lambda: recorder.dropped)
+        controller = _controller(
+            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+        )
         health = Health(controller.engine, clock, lambda: True)
         async with (
             contextlib.aclosing(sources),

@@ -13,13 +13,13 @@ from slackwater.core.seen import CalendarView, Trouble
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import CalendarError, SlackwaterError
+from slackwater.errors import DependencyError, HeldBack
 from slackwater.ports import CalendarSource, Clock, FetchState
+from slackwater.runtime.backoff import Backoff, trouble_of
 
 BEHIND: Final = timedelta(hours=48)
 AHEAD: Final = timedelta(days=35)
 QUANTUM: Final = timedelta(hours=6)
-FIRST_BACKOFF: Final = timedelta(seconds=5)
 LONGEST_BACKOFF: Final = timedelta(minutes=15)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -59,12 +59,18 @@ class CalendarFollower:
         self.snapshot: Snapshot | None = None
         self.checked_at: datetime | None = None
         self.changed_at: datetime | None = None
+        self.compared = False  # two readings with content were made, so their identities compare
         self._tried_at: datetime | None = None
-        self._retry_at: datetime | None = None
+        self._backoff = Backoff(random, LONGEST_BACKOFF)
         self.next_at: datetime | None = None
         self.failure: Trouble | None = None
+        self.throttled = 0
+        """Looks that a rate limit put off, the service's or our own."""
+        self.changes = 0
+        """Looks that found something changed."""
         self._since: datetime | None = None  # followed from then on
-        self._failures = 0
+        self._held = timedelta()  # by our own limits, since the last success
+        self._read = False
         self._state: FetchState | None = None
         self._before: frozenset[str] | None = None
         self._recent: frozenset[str] | None = None
@@ -75,9 +81,9 @@ class CalendarFollower:
         self.source, self.settings = source, settings
         self._since = self._since or self._clock.now()
         self._state = None
+        self._read = self.compared = False
         self._before = self._recent = None
-        self._retry_at = None
-        self._failures = 0
+        self._backoff.ended()
 
     def clock_jumped(self, by: timedelta) -> None:
         """The wall clock jumped: what was read before is as old as it was (R4)."""
@@ -85,7 +91,8 @@ class CalendarFollower:
             self.checked_at += by
         if self._since is not None:
             self._since += by
-        self._tried_at = self._retry_at = None
+        self._tried_at = None
+        self._backoff.clock_jumped()
         self._blind = ()
 
     @property
@@ -106,7 +113,7 @@ class CalendarFollower:
             snapshot=self.snapshot,
             checked_at=self.checked_at,
             tried_at=self._tried_at,
-            retry_at=self._retry_at,
+            retry_at=self._backoff.until,
             fault=self.fault,
             blocks_at=self.blocks_at,
             recent=self._recent,
@@ -119,13 +126,17 @@ class CalendarFollower:
         now = self._clock.now()
         if self.source is None:
             return
-        if self._retry_at is not None and now < self._retry_at:
-            self.next_at = self._retry_at
+        if self._backoff.holds(now):
+            self.next_at = self._backoff.until
             return
         source = self.source
         try:
             fetched = await source.fetch(horizon_at(now), self._state, now)
-        except SlackwaterError as error:
+        except HeldBack as held:
+            if source is self.source:
+                self._held_back(held)
+            return
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
             if source is self.source:
                 self._failed(error)
             return
@@ -134,16 +145,24 @@ class CalendarFollower:
         self._state = fetched.state
         self._succeeded(fetched.snapshot)
 
-    def _failed(self, error: SlackwaterError) -> None:
+    def _held_back(self, held: HeldBack) -> None:
+        """A limit that we keep forbids a look: no fault, and what is known stands (R9)."""
+        self.throttled += 1
+        now = self._clock.now()
+        # Spread, so that all who were held back together do not come back together.
+        spread = self._random.uniform(0.0, 0.25) * self.settings.refresh
+        wait = (held.retry_after or timedelta()) + spread
+        self.next_at = self._backoff.held(now + wait)
+        self._held += wait
+
+    def _failed(self, error: Exception) -> None:
         now = self._clock.now()
         self._tried_at = now
-        self._failures += 1
-        longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(self._failures, 12)))
-        wait = longest * self._random.uniform(0.2, 1.0)
-        asked = error.retry_after if isinstance(error, CalendarError) else None
-        self._retry_at = now + max(wait, asked or timedelta())
-        self.next_at = self._retry_at
-        before, self.failure = self.fault, Trouble(error.reason, error.gaps)
+        asked = error.retry_after if isinstance(error, DependencyError) else None
+        self.next_at = self._backoff.failed(now, asked)
+        before = self.fault
+        self.failure = trouble_of(error, f"Calendar {self.ref}", self.failure)
+        self.throttled += self.fault is Reason.THROTTLED
         if before is not self.fault or self.snapshot is None:
             self._changed()
 
@@ -152,7 +171,9 @@ class CalendarFollower:
         healed = self.fault is not None or (self.blocks_at is not None and now >= self.blocks_at)
         self._note_blind(now)
         self._tried_at = self.checked_at = now
-        self._retry_at, self.failure, self._failures = None, None, 0
+        self.failure = None
+        self._held = timedelta()
+        self._backoff.ended()
         self.next_at = now + self.settings.refresh * self._random.uniform(0.75, 1.25)
         renewed = snapshot is not None and (
             self.snapshot is None
@@ -161,8 +182,11 @@ class CalendarFollower:
             or snapshot.warnings != self.snapshot.warnings
         )
         if snapshot is not None:
+            self.compared = self._read
+            self._read = True
             if renewed:
                 self.changed_at = now
+                self.changes += 1
             self.snapshot = snapshot
         if self.snapshot is None:
             return
@@ -177,8 +201,8 @@ class CalendarFollower:
             self._changed()
 
     def _note_blind(self, now: datetime) -> None:
-        """Remember a time without a successful look that was longer than two polls."""
+        """Remember a time without a successful look that was longer than was planned."""
         self._blind = tuple(span for span in self._blind if span.end > now - BEHIND)
         since = self.checked_at or self._since
-        if since is not None and now - since > 3 * self.settings.refresh:
+        if since is not None and now - since > 3 * self.settings.refresh + self._held:
             self._blind = (*self._blind, Span(since, now))

@@ -6,11 +6,12 @@ No label ever holds a title, a run id, a URL or the text of an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from slackwater import __version__
@@ -66,6 +67,7 @@ class Metrics:
             registry=self.registry,
         )
         self._labels: dict[Ref, set[tuple[str, str]]] = {}
+        self._asked: Counts[Ref] = Counts()
 
     def entered(self, ref: Ref, line: Line, before: Line | None) -> None:
         """An occurrence entered a state."""
@@ -79,8 +81,14 @@ class Metrics:
             delay = (line.trigger_time - line.window.start).total_seconds()
             self._delay.observe(max(0.0, delay))
 
+    def asked(self, ref: Ref) -> None:
+        """A request was made for a Calendar."""
+        self._asked[ref] += 1
+
     def forget(self, key: Key) -> None:
-        """A TrainingWindow is gone."""
+        """An object is gone."""
+        if key.kind is Kind.CALENDAR:
+            self._asked.pop(key.ref, None)
         if key.kind is Kind.TRAINING_WINDOW:
             for labels in self._labels.pop(key.ref, ()):
                 self._occurrences.remove(key.ref.namespace, key.ref.name, *labels)
@@ -89,14 +97,19 @@ class Metrics:
         self, world: World, *, leading: Callable[[], bool], dropped: Callable[[], int]
     ) -> None:
         """Add the gauges that are read from the world."""
-        self.registry.register(_Gauges(world, leading, dropped))
+        self.registry.register(_Gauges(world, leading, dropped, self._asked))
 
 
 class _Gauges(Collector):
     def __init__(
-        self, world: World, leading: Callable[[], bool], dropped: Callable[[], int]
+        self,
+        world: World,
+        leading: Callable[[], bool],
+        dropped: Callable[[], int],
+        asked: Mapping[Ref, int],
     ) -> None:
         self._world, self._leading, self._dropped = world, leading, dropped
+        self._asked = asked
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily("slackwater_build_info", "This build.", labels=("version",))
@@ -146,14 +159,32 @@ class _Gauges(Collector):
     def _calendars(self) -> Iterator[Metric]:
         events = _gauge("slackwater_calendar_events", "Events known within the horizon.")
         synced = _gauge("slackwater_calendar_sync_timestamp_seconds", "Last successful reading.")
+        age = _gauge("slackwater_calendar_age_seconds", "Since the last successful reading.")
+        blocks = _gauge(
+            "slackwater_calendar_blocks_timestamp_seconds", "When it is too old to start anything."
+        )
+        requests = _count("slackwater_calendar_requests", "Requests to the calendar's service.")
+        throttled = _count(
+            "slackwater_calendar_throttled",
+            "Readings put off by a rate limit, the service's or the one that we keep ourselves.",
+        )
+        changes = _count("slackwater_calendar_changes", "Readings that found something changed.")
         for ref in self._world.calendars:
             follower = self._world.calendar(ref)
-            if follower is None or follower.snapshot is None or follower.checked_at is None:
+            if follower is None:
                 continue
             labels = (ref.namespace, ref.name)
+            requests.add_metric(labels, self._asked.get(ref, 0))
+            throttled.add_metric(labels, follower.throttled)
+            changes.add_metric(labels, follower.changes)
+            if follower.snapshot is None or follower.checked_at is None:
+                continue
             events.add_metric(labels, len(follower.snapshot.events))
             synced.add_metric(labels, follower.checked_at.timestamp())
-        yield from (events, synced)
+            age.add_metric(labels, (self._world.clock.now() - follower.checked_at).total_seconds())
+            if follower.blocks_at is not None:
+                blocks.add_metric(labels, follower.blocks_at.timestamp())
+        yield from (events, synced, age, blocks, requests, throttled, changes)
 
     def _pools(self) -> Iterator[Metric]:
         capacity = _gauge("slackwater_pool_capacity_gpus", "GPUs on all nodes of the pool.")
@@ -195,6 +226,10 @@ class _Gauges(Collector):
                 healthy = follower.fault is None and follower.version is not None
                 up.add_metric((ref.namespace, ref.name), float(healthy))
         yield up
+
+
+def _count(name: str, text: str) -> CounterMetricFamily:
+    return CounterMetricFamily(name, text, labels=_OBJECT)
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:

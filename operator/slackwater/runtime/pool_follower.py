@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import Final
 
 from slackwater.core.allot import Pool, Verdict, allot
@@ -15,11 +16,13 @@ from slackwater.core.sample import Sample
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import PoolRules, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import SlackwaterError
+from slackwater.errors import DependencyError, SlackwaterError
 from slackwater.ports import Clock, PoolSource
+from slackwater.runtime.backoff import Backoff, trouble_of
 from slackwater.runtime.off_peak import OffPeak
 
 IDLE_INTERVAL: Final = timedelta(seconds=60)
+LONGEST_BACKOFF: Final = timedelta(minutes=2)
 BACKFILL: Final = timedelta(hours=6)
 HISTORY: Final = timedelta(hours=25)  # `forSeconds` may be a day
 
@@ -38,11 +41,12 @@ class PoolFollower:
     Args:
         ref: the GPUPool.
         clock: the present.
+        random: jitters back-off.
         changed: called after the first sample and when a fault comes or goes; those with an
             open window (`watchers`) look after each sample.
     """
 
-    def __init__(self, ref: Ref, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, ref: Ref, clock: Clock, random: Random, changed: Callable[[], None]) -> None:
         self.ref = ref
         self._clock, self._changed = clock, changed
         self.source: PoolSource | None = None
@@ -58,6 +62,7 @@ class PoolFollower:
         self.off_peak = OffPeak(ref, clock)
         self.reservations = Reservations()
         self.next_at: datetime | None = None
+        self._backoff = Backoff(random, LONGEST_BACKOFF)
         self._backfilled = False
         self._requests: int | None = None
         self._unseen: dict[str, int] = {}
@@ -70,6 +75,7 @@ class PoolFollower:
             self.history.clear()
             self._backfilled = False
             self._requests = None
+            self._backoff.ended()
             self.off_peak.forget()
         self.source, self.rules, self.interval = source, rules, interval
         self._book.dirty = True
@@ -79,6 +85,7 @@ class PoolFollower:
         self.sample = None
         self.history.clear()
         self._backfilled = False
+        self._backoff.clock_jumped()
         self.off_peak.forget()
         self._book.dirty = True
 
@@ -94,19 +101,36 @@ class PoolFollower:
         source = self.source
         if source is None:
             return
-        if not self._backfilled:
-            await self._backfill(source)
-        await self.off_peak.look_back(source)
-        asked_at = self._clock.now()
+        if self._backoff.holds(self._clock.now()):
+            self.next_at = self._backoff.until
+            return
         try:
+            if not self._backfilled:
+                await self._backfill(source)
+            await self.off_peak.look_back(source)
+            asked_at = self._clock.now()
             sample = await source.sample()
-        except SlackwaterError as error:
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
             if source is self.source:
-                self._settle(Trouble(error.reason, error.gaps))
+                self._failed(error)
             return
         if source is self.source:
             self._take(sample, asked_at)
+            self._backoff.ended()
             self._settle(None)
+
+    def _failed(self, error: Exception) -> None:
+        """A server that answers badly is asked at the pool's own pace, others are left alone."""
+        now = self._clock.now()
+        asked = error.retry_after if isinstance(error, DependencyError) else None
+        patience: datetime | None = None
+        if asked is not None or not isinstance(error, SlackwaterError):
+            patience = self._backoff.failed(now, asked)
+        else:
+            self._backoff.ended()
+        self._settle(trouble_of(error, f"GPUPool {self.ref}", self.failure))
+        if patience is not None and self.next_at is not None:
+            self.next_at = max(self.next_at, patience)
 
     def _settle(self, failure: Trouble | None) -> None:
         first = self.next_at is None

@@ -14,6 +14,7 @@ from slackwater.api.status import (
     conditions_from_wire,
 )
 from slackwater.core.allot import Pool, unusable
+from slackwater.core.event import Warned
 from slackwater.core.gaps import sample_gaps
 from slackwater.core.seen import PoolView, Trouble
 from slackwater.core.status import Condition, Truth, settled
@@ -98,11 +99,10 @@ class Publisher:
 
         match follower:
             case CalendarFollower():
-                trouble = follower.trouble or _fault(follower.fault)
+                trouble = follower.trouble or follower.failure
                 if trouble is None and follower.snapshot is None:
                     trouble = Trouble(Reason.NOT_READ_YET)
-                if trouble is None and follower.snapshot and follower.snapshot.warnings:
-                    warning = follower.snapshot.warnings[0]
+                if trouble is None and (warning := _warning(follower, old)) is not None:
                     said = condition("Ready", None, Reason.SYNCED)
                     text = say(warning.reason, count=warning.count, ref=follower.ref)
                     return (replace(said, reason=warning.reason, message=text),)
@@ -180,8 +180,17 @@ class Publisher:
                 self._teller.record(key, condition.reason, condition.message)
 
 
-def _fault(reason: Reason | None) -> Trouble | None:
-    return Trouble(reason) if reason else None
+def _warning(follower: CalendarFollower, old: tuple[Condition, ...]) -> Warned | None:
+    """What the last reading warns of.
+
+    A first reading cannot tell whether identities are stable: what was found before a restart
+    stands until a second one can.
+    """
+    assert follower.snapshot is not None
+    if follower.snapshot.warnings:
+        return follower.snapshot.warnings[0]
+    unstable = any(condition.reason is Reason.UNSTABLE_UIDS for condition in old)
+    return Warned(Reason.UNSTABLE_UIDS, 0) if unstable and not follower.compared else None
 
 
 def _still(wire: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class World:
         before = self.pools.get(ref)
         follower = self.following.get(key)
         if not isinstance(follower, PoolFollower):
-            follower = PoolFollower(ref, self.clock, lambda: self._news(key))
+            follower = PoolFollower(ref, self.clock, self._random, lambda: self._news(key))
             self.following[key] = follower
         if before is not None and before.stored.generation == stored.generation:
             before.stored = stored
@@ -232,6 +232,7 @@ class World:
             follower = AirflowFollower(
                 ref,
                 self.clock,
+                self._random,
                 run_prefix(self.installation),
                 lambda run_id, known: self._run_news(key, run_id, known),
                 lambda: self._news(key),
