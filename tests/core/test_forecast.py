@@ -194,9 +194,7 @@ def test_the_first_step_is_the_present_load():
 
 
 loads = st.lists(
-    st.one_of(
-        st.floats(allow_nan=True, allow_infinity=True), st.floats(0, 1000), st.just(0.0)
-    ),
+    st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(0, 1000), st.just(0.0)),
     max_size=150,
 )
 

@@ -204,7 +204,9 @@ def test_a_thousand_asks_are_planned_in_a_tenth_of_a_second():
     rng = np.random.default_rng(1)
     load = 400 + 200 * np.sin(np.arange(120) / 48 * 6.28)
     wishes = [
-        wish(f"w{n}", int(rng.integers(1, 32)), float(rng.uniform(10, 30)), lasts=rng.uniform(0.5, 8))
+        wish(
+            f"w{n}", int(rng.integers(1, 32)), float(rng.uniform(10, 30)), lasts=rng.uniform(0.5, 8)
+        )
         for n in range(1000)
     ]
     best = min(_seconds(wishes, load.copy()) for _ in range(5))
