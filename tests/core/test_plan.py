@@ -144,8 +144,7 @@ def test_runs_and_reservations_are_part_of_the_load():
         Holding(7, clock(-5), clock(-1)),  # past its expected end: still there
     ]
     load = outlook(forecast([10] * 12), held, DAY)
-    assert load[:8].tolist() == [42, 42, 22, 22, 52, 52, 22, 22]
-    assert load[8:].tolist() == [10] * 4
+    assert load.tolist() == [42, 42, 22, 22, 52, 52, *[22] * 6]
 
 
 def test_a_reservation_is_planned_around():
