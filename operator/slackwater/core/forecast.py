@@ -38,13 +38,17 @@ LEVELS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _SECONDS: Final = int(STEP.total_seconds())
 _DAY: Final = 86_400 // _SECONDS
 _WEEK: Final = 7 * _DAY
-_HORIZONS: Final = np.array((1, 2, 4, 8, 12, 16, 24, 36, 48, 72, 96), dtype=np.int64)
+_HORIZONS: Final = np.array(
+    (1, 2, 4, 8, 12, 16, 20, 24, 30, 36, 42, 48, 60, 72, 84, 96), dtype=np.int64
+)
 _REACH: Final = int(_HORIZONS[-1])
 # How many past errors give the quantiles: two weeks.
 _ERRORS: Final = 14 * _DAY
 # What a mixture remembers of its members fades by half in a month, its own score in a week.
 _FADE: Final = 0.5 ** (1 / (30 * _DAY))
 _SCORE_FADE: Final = 0.5 ** (1 / (7 * _DAY))
+# By how much a mixture has to be better than persistence.
+_BETTER: Final = 0.97
 # A mixture is trusted once it was scored for as long as this.
 _TRIED: Final = 2 * _DAY
 
@@ -231,7 +235,7 @@ class Forecaster:
 
     def _trusted(self) -> NDArray[np.bool_]:
         """At which horizons the mixture has earned its place before persistence."""
-        better: NDArray[np.bool_] = self._score[0] < self._score[1]
+        better: NDArray[np.bool_] = self._score[0] < _BETTER * self._score[1]
         return better & (self._scored >= _TRIED)
 
     # --- forecasting

@@ -30,7 +30,7 @@ MARGIN: Final = timedelta(hours=3)
 MARGIN_SHARE: Final = 8
 """... and no more than one part in so many of the time from the window's start to the latest start."""
 UNKNOWN: Final = timedelta(hours=4)
-"""How long a run of unknown duration is taken to load the pool."""
+"""How long an ask of unknown duration is taken to load the pool."""
 SLACK: Final = 0.005
 """Share of the capacity by which one start must be quieter than an earlier one to be preferred."""
 
@@ -143,15 +143,17 @@ def outlook(
     Args:
         forecast: of the foreground.
         holdings: runs of ours, asks that wait for room and reservations.
-        now: holdings of unknown length are counted on from here.
+        now: a holding whose end is past goes on, nobody knows how long.
         level: quantile of the forecast.
     """
     load = forecast.quantile(level)
     load[0] = forecast.median[0]
     for holding in holdings:
         first = max(0, (holding.start - forecast.start) // STEP)
-        end = holding.end if holding.end is not None and holding.end > now else now + UNKNOWN
-        last = -((forecast.start - end) // STEP)  # rounded up
+        last: int | None = None
+        if holding.end is not None and holding.end > now:
+            last = -((forecast.start - holding.end) // STEP)  # rounded up
+        # What may end at any time makes no later start any better than an earlier one.
         load[first:last] += holding.count
     return load
 
