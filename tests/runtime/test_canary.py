@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from aiohttp import web
 
 from slackwater.calendars.registry import PROVIDERS
 from slackwater.runtime.calendar_follower import CalendarFollower
+from slackwater.stores.kubernetes import KubernetesStore
 from tests.calendars.conformance.service import SECRET, Planned, Service
 from tests.calendars.conformance.services import SERVICES
 from tests.calendars.support import CANARY
@@ -207,8 +207,10 @@ async def test_the_operator_writes_no_marker_into_the_cluster(
     berths: list[Berth],
     log: Log,
     capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    soon = timedelta(milliseconds=300)
+    monkeypatch.setitem(KubernetesStore.__init__.__kwdefaults__, "secrets_every", soon)
     populate(cluster, airflow)
     cluster.create(SECRETS, SECRET, NAMESPACE, data=encoded(**secrets(berths, 0)))
     for one in berths:
