@@ -219,6 +219,14 @@ class PoolSource(Protocol):
         """Utilisation (0 to 1) from `since` until now, oldest first; empty where unmeasured."""
         ...
 
+    async def demand_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        """GPUs asked of the pool by others, from `since` until now, oldest first.
+
+        Every half-hour or less often. Where nobody kept the foreground apart, runs of ours count
+        too. Empty where unmeasured. Raises PoolError.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Let connections go."""
         ...

@@ -61,7 +61,9 @@ SCENARIO: list[Step] = [
         for dag in ("plain", "paused", "daily", "by_asset", "no_manual", "params", "nowhere")
     ],
     ("no dag", "GET", "/api/v2/dags/nowhere", None, "admin"),
-    ("pools", "GET", "/api/v2/pools", None, "admin"),
+    ("pools", "GET", "/api/v2/pools", None, "viewer"),
+    ("tasks", "GET", "/api/v2/dags/plain/tasks", None, "viewer"),
+    ("tasks of no dag", "GET", "/api/v2/dags/nowhere/tasks", None, "viewer"),
     ("trigger", "POST", R.format("plain"), body(conf={"a": {"b": None}}, note="n"), "user"),
     ("again", "POST", R.format("plain"), body(conf={}), "user"),
     (

@@ -150,6 +150,20 @@ def test_rules_of_a_pool() -> None:
         min_coverage_percent=95.5,
         max_concurrent_runs=4,
         max_sample_age=timedelta(minutes=2),
+        reservations=(
+            spec.ReservationRule(
+                name="demos",
+                calendar=spec.Ref("office", "outlook"),
+                gpus=64,
+                match=spec.Match(summary="GPU reserved*", organizers=("*@example.com",)),
+                namespaces=("demo", "sales"),
+            ),
+            spec.ReservationRule(
+                name="booked",
+                calendar=spec.Ref("research", "team"),
+                gpus="event.parameters.gpus",
+            ),
+        ),
     )
     assert model.node_selector is not None
     assert model.node_selector.selects({"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"})
@@ -189,12 +203,16 @@ def test_the_chosen_provider_is_given_with_its_configuration() -> None:
 
 
 def test_an_airflow_is_read_with_its_grants() -> None:
-    item, staging = parse_manifests(GOOD["airflows"])
+    item, staging, keycloak, lent = parse_manifests(GOOD["airflows"])
     model = read_airflow_instance(item.spec)
     assert model.stop_policy is spec.StopPolicy.HOLD
     assert model.require_gpu_pool
     assert [grant.dags for grant in model.grants] == [("train_*",), ("evaluate",)]
     assert [grant.dags for grant in read_airflow_instance(staging.spec).grants] == [("*",)]
+    client = read_airflow_instance(keycloak.spec).auth.client_credentials
+    assert client is not None
+    assert client.client_id == "slackwater"
+    assert read_airflow_instance(lent.spec).auth.identity == "airflow"
 
 
 @pytest.mark.parametrize(

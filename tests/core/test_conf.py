@@ -400,11 +400,56 @@ def test_what_airflow_would_refuse_is_known_before(conf, params, sentence):
         ([1], {"minItems": 2}, "must have at least 2 items"),
         ([1, 2], {"maxItems": 1}, "must have at most 1 items"),
         ("abc", {"pattern": "^x"}, None),
+        (7, {"multipleOf": 4}, "must be a multiple of 4"),
+        (8, {"multipleOf": 4}, None),
+        (0.7, {"multipleOf": 0.1}, None),
+        ({}, {"minProperties": 1}, "must have at least 1 names"),
+        ({"a": 1, "b": 2}, {"maxProperties": 1}, "must have at most 1 names"),
+        ("soon", {"format": "date-time"}, "must have the format date-time"),
+        ("2026-11-23T03:00:00Z", {"format": "date-time"}, None),
+        ("2026-02-30", {"format": "date"}, "must have the format date"),
+        ("20260203", {"format": "date"}, "must have the format date"),
+        ("2026-02-03", {"format": "date"}, None),
+        ("x", {"format": "email"}, None),
+        (3, {"format": "date"}, None),
+        ({"lr": "fast"}, {"properties": {"lr": {"type": "number"}}}, "lr must be of type number"),
+        ({}, {"properties": {"lr": {"type": "number"}}}, None),
+        ({}, {"required": ["lr"]}, "needs lr"),
+        ([], {"required": ["lr"]}, None),
+        (
+            {"lr": 1, "dragon": 2},
+            {"properties": {"lr": {}, "model": {}}, "additionalProperties": False},
+            "may only hold lr, model",
+        ),
+        ({"dragon": 2}, {"additionalProperties": False}, "may only hold nothing"),
+        ({"dragon": 2}, {"additionalProperties": {"type": "string"}}, "* must be of type string"),
+        ({"dragon": 2}, {"additionalProperties": False, "patternProperties": {"^d": {}}}, None),
+        ([1, "x"], {"items": {"type": "integer"}}, "[1] must be of type integer"),
+        ([1, "x"], {"items": {"type": "integer"}, "prefixItems": [{}, {}]}, None),
+        (5, {"allOf": [{"minimum": 1}, {"maximum": 4}]}, "must be at most 4"),
+        (5, {"anyOf": [{"maximum": 4}, {"minimum": 6}]}, "fits none of the forms that are allowed"),
+        (5, {"anyOf": [{"maximum": 4}, {"pattern": "x"}]}, None),
+        (5, {"oneOf": [{"maximum": 6}, {"minimum": 4}]}, None),
+        (5, {"anyOf": [True, {"maximum": 4}]}, None),
+        (5, {"$ref": "#/x", "maximum": 4}, None),
         ("a", {"enum": ["b" * 300]}, 'must be one of ["' + "b" * 117 + "…"),
     ],
 )
 def test_a_complaint_shows_the_bound_and_not_the_value(value, schema, expected):
     assert complaint(value, schema) == expected
+
+
+def test_an_inner_value_is_named_by_its_place_and_no_name_of_the_value_is_told():
+    schema = {
+        "properties": {
+            "steps": {"items": {"properties": {"lr": {"exclusiveMinimum": 0}}}},
+            "tags": {"additionalProperties": {"maxLength": 3}},
+        }
+    }
+    value = {"steps": [{"lr": 1}, {"lr": 0}]}
+    assert complaint(value, schema, "hyper") == "hyper.steps[1].lr must be above 0"
+    hidden = {"tags": {"secret launch": "dragon"}}
+    assert complaint(hidden, schema, "hyper") == "hyper.tags.* must have at most 3 characters"
 
 
 def test_the_subset_never_complains_where_the_whole_of_json_schema_does_not():
@@ -438,3 +483,33 @@ def test_the_subset_never_complains_where_the_whole_of_json_schema_does_not():
         assert (complaint(value, schema) is None) is valid
 
     compare()
+    names = st.sampled_from(["a", "b"])
+    nested = st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": st.dictionaries(names, schemas, max_size=2),
+            "additionalProperties": st.booleans() | schemas,
+            "required": st.lists(names, max_size=2, unique=True),
+            "items": schemas,
+            "anyOf": st.lists(schemas, min_size=1, max_size=2),
+            "allOf": st.lists(schemas, min_size=1, max_size=2),
+            "multipleOf": st.integers(1, 3),
+            "minProperties": st.integers(0, 2),
+        },
+    )
+
+    @settings(max_examples=120)
+    @given(st.dictionaries(names, scalars) | st.lists(scalars, max_size=3) | scalars, nested)
+    def never_too_strict(value, schema):
+        if complaint(value, schema) is not None:
+            assert list(jsonschema.Draft202012Validator(schema).iter_errors(value))
+
+    never_too_strict()
+
+
+def test_a_conf_without_expressions_is_judged_when_it_is_written():
+    with pytest.raises(BadConf, match="JSON knows no such number"):
+        check_conf({"steps": [1, float("nan")]})
+    with pytest.raises(BadConf, match="larger than 256 KiB"):
+        check_conf({"text": "x" * 300_000})
+    check_conf({"epochs": 3, "until": [{"deep": None}]})

@@ -130,7 +130,7 @@ def test_all_is_well():
     assert {kind: found.condition(kind)[:2] for kind in CONDITION_TYPES} == {
         "Ready": ("True", Reason.ACCEPTED),
         "CalendarsSynced": ("True", Reason.SYNCED),
-        "WindowOpen": ("False", Reason.NONE_AHEAD),
+        "WindowOpen": ("True", Reason.OPEN),
         "CapacityAvailable": ("True", Reason.NOT_ASKED),
         "DagReady": ("True", Reason.DAG_USABLE),
     }
@@ -195,3 +195,48 @@ def test_a_spec_that_could_never_be_read_says_so_and_no_more():
     assert said.lines == kept.lines
     again = unreadable(replace(IDENTITY, generation=7), said, trouble, clock(9))
     assert again == said
+
+
+# --- which window
+
+
+def window_of(found: Scene, hour: float) -> tuple[str, Reason]:
+    found.look(hour)
+    truth, reason, _ = found.condition("WindowOpen")
+    return truth, reason
+
+
+def test_a_window_stays_open_while_its_run_goes_on_and_none_is_open_after_it():
+    found = scene()
+    found.start(10)
+    found.hear(10.1, state=RunState.RUNNING)
+    assert window_of(found, 11) == ("True", Reason.OPEN)
+    assert found.status.next_window_start is None  # nothing more is to start
+    found.hear(12, state=RunState.SUCCESS)
+    assert window_of(found, 12.1) == ("False", Reason.NONE_AHEAD)
+
+
+def test_the_end_of_an_open_window_is_told_and_not_the_start_of_the_next():
+    found = scene()
+    found.events.append(event("e2", 20, 22))
+    found.start(10)
+    assert window_of(found, 11) == ("True", Reason.OPEN)
+    assert found.condition("WindowOpen")[2] == "A window is open until 2026-06-01 14:00."
+    assert found.status.next_window_start == clock(20)
+
+
+def test_an_event_that_is_denied_as_a_whole_is_said_to_be_empty_while_it_lasts():
+    found = scene(spec=spec(trigger(), deny(calendar=OUTLOOK)))
+    found.events.append(event("e2", 20, 22))
+    found.others.append(event("d1", 9, 15, summary="deny all"))
+    assert window_of(found, 8) == ("False", Reason.CLOSED)
+    assert window_of(found, 11) == ("False", Reason.EMPTY_WINDOW)
+    assert found.status.message.startswith("Nothing is left of the window")
+    assert window_of(found, 14.5) == ("False", Reason.CLOSED)
+
+
+def test_an_empty_window_ahead_is_said_where_no_other_is_ahead():
+    found = scene(spec=spec(trigger(), deny(calendar=OUTLOOK)))
+    found.others.append(event("d1", 9, 15, summary="deny all"))
+    assert window_of(found, 5) == ("False", Reason.EMPTY_WINDOW)
+    assert window_of(found, 16) == ("False", Reason.NONE_AHEAD)

@@ -30,14 +30,13 @@ from tests.fakes.airflow_bodies import (
     DagRun,
     Json,
     Param,
-    cursor_page,
     dag_body,
     details_body,
     health_body,
-    pool_body,
     run_body,
 )
 from tests.fakes.airflow_faults import Faults, Hold
+from tests.fakes.airflow_lists import pool_list, run_list, task_list
 from tests.fakes.airflow_rules import (
     Refusal,
     check_params,
@@ -52,24 +51,29 @@ from tests.fakes.airflow_tokens import Tokens
 __all__ = ["Dag", "DagRun", "FakeAirflow", "Faults", "Hold", "Param", "Refusal"]
 
 FINAL = frozenset({"success", "failed"})
-STATES = ("queued", "running", "success", "failed")
 WRITES = frozenset({"POST", "PATCH", "DELETE"})
 
 
 class FakeAirflow:
-    """The server. `users` gives name → (password, role); "viewer" may only read."""
+    """The server. `users` gives name → (password, role); "viewer" may only read.
+
+    With `clients`, id → secret, it is one under Keycloak's auth manager, whose clients may do all.
+    """
 
     def __init__(
         self,
         *,
         version: str = "3.3.2",
         users: Mapping[str, tuple[str, str]] | None = None,
+        clients: Mapping[str, str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token_life: timedelta = timedelta(days=1),
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.version = version
         self.users = dict(users or {"admin": ("admin", "admin"), "viewer": ("viewer", "viewer")})
+        self.clients = dict(clients or {})
+        self.users |= {name: (secret, "admin") for name, secret in self.clients.items()}
         self.tokens = Tokens(now, token_life)
         self.scheduler = "healthy"
         self.page_limit = 100
@@ -155,9 +159,6 @@ class FakeAirflow:
         self.runs.append(run)
         return run
 
-    def rotate_secret(self) -> None:
-        """Tokens given so far are signed with a secret that is no more."""
-
     def _existing(self, run_id: str) -> DagRun:
         run = self.find(run_id)
         if run is None:
@@ -228,7 +229,7 @@ class FakeAirflow:
                 return 200, {"version": self.version, "git_version": None}
             return (403, {}) if path.startswith("/api/v1") else (404, "<html>lost</html>")
         if (method, path) == ("POST", "/auth/token"):
-            return 201, {"access_token": self.tokens.login(parsed(text), self.users)}
+            return 201, {"access_token": self._login(parsed(text))}
         if not path.startswith("/api/"):
             return 200, "<!doctype html><title>Airflow</title>"
         if path.startswith("/api/v1"):
@@ -255,6 +256,9 @@ class FakeAirflow:
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
 
+    def _login(self, body: Any) -> str:
+        return self.tokens.login(body, self.users, self.clients)
+
     # --- DAGs
 
     def _dag(self, dag_id: str) -> Dag:
@@ -272,9 +276,11 @@ class FakeAirflow:
         running = sum(r.dag_id == dag_id and r.state == "running" for r in self.runs)
         return 200, details_body(dag, self._now(), running)
 
-    def _get_pools(self, _query: Any, _text: str) -> tuple[int, Json]:
-        pools = [pool_body(name, slots) for name, slots in self.pools.items()]
-        return 200, {"pools": pools, "total_entries": len(pools)}
+    def _get_pools(self, query: MultiMapping[str], _text: str) -> tuple[int, Json]:
+        return 200, pool_list(self.pools, query, self.page_limit)
+
+    def _get_tasks(self, _query: Any, _text: str, dag_id: str) -> tuple[int, Json]:
+        return 200, task_list(self._dag(dag_id))
 
     # --- runs
 
@@ -344,43 +350,14 @@ class FakeAirflow:
     def _get_runs(self, query: MultiMapping[str], _text: str, dag_id: str) -> tuple[int, Json]:
         if dag_id != "~":
             self._dag(dag_id)
-        states = query.getall("state", [])
-        if not set(states) <= set(STATES):
-            raise Refusal(422, f"Invalid value for state. Valid values are {', '.join(STATES)}")
-        if (order := query.get("order_by", "id")) != "id":
-            raise Refusal(
-                400,
-                f"Ordering with '{order}' is disallowed or the attribute does not exist on the model",
-            )
-        prefixes = [""]
-        if self._release >= (3, 2) and query.get("run_id_prefix_pattern", "~") != "~":
-            given = query["run_id_prefix_pattern"].split("|")
-            prefixes = [re.sub(r"[^A-Za-z0-9]+$", "", prefix) for prefix in given]
-        found = [
-            run
-            for run in self.runs
-            if dag_id in {"~", run.dag_id}
-            and (not states or run.state in states)
-            and run.run_id.startswith(tuple(prefixes))
-        ]
-        limit = min(int(query.get("limit", "50")), self.page_limit)
-        if self._release >= (3, 3) and "cursor" in query:
-            try:
-                return 200, cursor_page(found, query["cursor"], limit)
-            except ValueError:
-                raise Refusal(400, "Invalid cursor token") from None
-        skip = int(query.get("offset", "0"))
-        body: Json = {"dag_runs": [run_body(r) for r in found[skip : skip + limit]]}
-        body["total_entries"] = len(found)
-        if self._release >= (3, 3):
-            body |= {"total_entries_limit": None, "next_cursor": None, "previous_cursor": None}
-        return 200, body
+        return 200, run_list(self.runs, query, dag_id, self._release, self.page_limit)
 
 
 _DAGS = "/api/v2/dags/([^/]+)"
 _ROUTES: tuple[tuple[str, str, Callable[..., tuple[int, Any]]], ...] = (
     ("GET", _DAGS, FakeAirflow._get_dag),
     ("GET", f"{_DAGS}/details", FakeAirflow._get_details),
+    ("GET", f"{_DAGS}/tasks", FakeAirflow._get_tasks),
     ("GET", f"{_DAGS}/dagRuns", FakeAirflow._get_runs),
     ("POST", f"{_DAGS}/dagRuns", FakeAirflow._post_run),
     ("GET", f"{_DAGS}/dagRuns/([^/]+)", FakeAirflow._get_run),

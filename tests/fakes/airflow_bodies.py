@@ -35,6 +35,10 @@ class Dag:
     runs_for: timedelta | None = None
     outcome: str = "success"
     broken_details: bool = False
+    # Pool and slots by task.
+    tasks: Mapping[str, tuple[str, int]] = field(
+        default_factory=lambda: {"nothing": ("default_pool", 1)}
+    )
 
 
 @dataclass
@@ -59,21 +63,6 @@ def time_text(moment: datetime | None) -> str | None:
 
 def base64_text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def cursor_page(found: list[DagRun], cursor: str, limit: int) -> Json:
-    """One page by keyset; ValueError for a cursor that is none."""
-    after = int(base64.urlsafe_b64decode(cursor + "==")) if cursor else 0
-    rest = [run for run in found if run.number > after]
-    page = rest[:limit]
-    more = len(rest) > limit and page
-    return {
-        "dag_runs": [run_body(run) for run in page],
-        "total_entries": len(found),
-        "total_entries_limit": 50000,
-        "next_cursor": base64_text(str(page[-1].number).encode()) if more else None,
-        "previous_cursor": base64_text(b"back") if after else None,
-    }
 
 
 def _version_body(dag_id: str) -> Json:
@@ -186,22 +175,6 @@ def details_body(dag: Dag, now: datetime, running: int) -> Json:
         "active_runs_count": running,
         "concurrency": 16,
         "latest_dag_version": _version_body(dag.dag_id),
-    }
-
-
-def pool_body(name: str, slots: int) -> Json:
-    return {
-        "name": name,
-        "slots": slots,
-        "description": "Default pool" if name == "default_pool" else None,
-        "include_deferred": False,
-        "occupied_slots": 0,
-        "running_slots": 0,
-        "queued_slots": 0,
-        "scheduled_slots": 0,
-        "open_slots": slots,
-        "deferred_slots": 0,
-        "team_name": None,
     }
 
 

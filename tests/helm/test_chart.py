@@ -30,6 +30,15 @@ EVERYTHING = {
     "operator": {
         "installation": "lab-7",
         "allowNetworks": ["10.20.0.0/16", "fd00::/8"],
+        "publicUrl": "https://slackwater.example/",
+        "identities": [
+            {
+                "name": "ci",
+                "tokenFile": "/var/run/tokens/ci",
+                "hosts": ["airflow.example"],
+                "namespaces": ["research"],
+            }
+        ],
         "logFormat": "text",
         "extraArgs": ["--context=a b"],
     },
@@ -145,6 +154,8 @@ def test_the_pod_says_what_the_values_say(render: Callable[..., list[dict[str, A
         "--installation=lab-7",
         "--allow-networks=10.20.0.0/16",
         "--allow-networks=fd00::/8",
+        "--public-url=https://slackwater.example/",
+        "--identities=/etc/slackwater/identities.json",
         "--metrics-address=0.0.0.0:8080",
         "--log-format=text",
         "--context=a b",
@@ -156,6 +167,9 @@ def test_the_pod_says_what_the_values_say(render: Callable[..., list[dict[str, A
     ]
     assert pod["imagePullSecrets"] == [{"name": "own"}, {"name": "shared"}]
     assert pod["serviceAccountName"] == "sailor"
+    lent = json.loads(only(documents, "ConfigMap")["data"]["identities.json"])
+    assert lent == {"identities": EVERYTHING["operator"]["identities"]}
+    assert {"name": "identities", "configMap": {"name": "sw-identities"}} in pod["volumes"]
     assert deployment["strategy"]["type"] == "RollingUpdate"
     assert only(documents, "Service")["spec"]["ports"][0]["port"] == 9090
     selector = deployment["selector"]["matchLabels"]

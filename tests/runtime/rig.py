@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -63,7 +64,7 @@ class Calendar:
     """A `CalendarSource` that gives what it is told to: events, None for unchanged, or an error."""
 
     clock: SimClock
-    answer: tuple[Event, ...] | SlackwaterError | None = ()
+    answer: tuple[Event, ...] | Exception | None = ()
     warnings: tuple[Warned, ...] = ()
     takes: timedelta = timedelta()
     asked: list[FetchState | None] = field(default_factory=list)
@@ -76,7 +77,7 @@ class Calendar:
         await asyncio.sleep(self.takes.total_seconds())
         if self.during is not None:
             self.during()
-        if isinstance(self.answer, SlackwaterError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         made = FetchState(config_hash="x", cursor={"n": str(len(self.asked))})
         if self.answer is None:
@@ -96,14 +97,16 @@ class Pool:
     """A `PoolSource` that gives what it is told to."""
 
     clock: SimClock
-    answer: Sample | SlackwaterError | None = None
+    answer: Sample | Exception | None = None
     past: tuple[tuple[datetime, float], ...] | SlackwaterError = ()
     samples: int = 0
     asked_past: int = 0
+    demand: tuple[tuple[datetime, float], ...] | SlackwaterError = ()
+    asked_demand: list[datetime] = field(default_factory=list)
 
     async def sample(self) -> Sample:
         self.samples += 1
-        if isinstance(self.answer, SlackwaterError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer or sample(self.clock.now(), 8, utilization=0.1, coverage=1.0)
 
@@ -112,6 +115,12 @@ class Pool:
         if isinstance(self.past, SlackwaterError):
             raise self.past
         return self.past
+
+    async def demand_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        self.asked_demand.append(since)
+        if isinstance(self.demand, SlackwaterError):
+            raise self.demand
+        return tuple(point for point in self.demand if point[0] >= since)
 
     async def aclose(self) -> None:
         return
@@ -128,7 +137,7 @@ class Airflow:
     clock: SimClock
     runs: dict[str, Run] = field(default_factory=dict)
     facts: Mapping[str, DagFacts] = field(default_factory=dict)
-    error: SlackwaterError | None = None
+    error: Exception | None = None
     slow: timedelta = timedelta()
     asked: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -174,6 +183,20 @@ class Airflow:
 
     async def aclose(self) -> None:
         return
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """The errors that followers log meanwhile."""
+    lines: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lines.append  # type: ignore[method-assign]
+    log = logging.getLogger("slackwater.follow")
+    log.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
 
 
 # --- a whole engine

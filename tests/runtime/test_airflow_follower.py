@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.runtime.rig import (
     MINUTE,
     SECOND,
     Airflow,
+    logged,
     on_virtual_time,
     run_of,
 )
@@ -28,12 +30,17 @@ def run(name, state=RunState.QUEUED, **changes):
 
 
 class Watch:
-    def __init__(self, time, starts=None):
+    def __init__(self, time, starts=None, seed=1):
         self.clock = time
         self.news, self.runs = 0, []
         self.server = Airflow(time)
         self.follower = AirflowFollower(
-            AIRFLOW, time, "slackwater.", lambda run_id, known: self.runs.append(run_id), self.told
+            AIRFLOW,
+            time,
+            Random(seed),
+            "slackwater.",
+            lambda run_id, known: self.runs.append(run_id),
+            self.told,
         )
         self.follower.configure(self.server, INTERVAL, starts)
 
@@ -45,6 +52,10 @@ class Watch:
         self.server.asked.clear()
         await self.follower.look()
         return self.news - before
+
+    async def patience(self):
+        """Let the back-off pass."""
+        await asyncio.sleep((self.follower.next_at - self.clock.now()).total_seconds() + 0.01)
 
     def known(self, name):
         return self.follower.runs.get(name)
@@ -278,6 +289,7 @@ async def test_facts_that_could_not_be_read_stay_wanted(time):
     watch.server.error = unreachable()
     await watch.look()
     watch.server.error = None
+    await watch.patience()
     await watch.look()
     assert watch.server.asked[:2] == ["preflight one", "preflight two"]
 
@@ -295,28 +307,86 @@ async def test_a_fault_is_told_once_and_so_is_its_end(time):
     for error in errors:
         watch.server.error = error
         told.append(await watch.look())
+        await watch.patience()
     assert told == [1, 0, 1, 1, 0]
     assert watch.follower.fault is None
 
 
 @on_virtual_time
-async def test_failures_back_off_to_two_minutes_and_heed_the_server(time):
+async def test_failures_back_off_to_two_minutes_with_full_jitter(time):
+    limits = [5, 10, 20, 40, 80, 120, 120, 120]
+    longest = [0.0] * len(limits)
+    for seed in range(100):
+        watch = Watch(time, seed=seed)
+        watch.server.error = unreachable()
+        for turn, limit in enumerate(limits):
+            await watch.look()
+            wait = (watch.follower.next_at - time.now()) / SECOND
+            assert 1 <= wait <= limit
+            longest[turn] = max(longest[turn], wait)
+            await watch.patience()
+    assert all(longest[turn] > 0.9 * limit for turn, limit in enumerate(limits))
+
+
+@on_virtual_time
+async def test_a_server_that_asks_for_patience_gets_it_and_an_answer_ends_it(time):
     watch = Watch(time)
-    watch.server.error = unreachable()
-    waits = []
-    for _ in range(8):
-        await watch.look()
-        waits.append((watch.follower.next_at - time.now()) / SECOND)
-    assert waits == [10, 20, 40, 80, 120, 120, 120, 120]
     watch.server.error = unreachable(retry_after=9 * MINUTE)
     await watch.look()
     assert watch.follower.next_at == time.now() + 9 * MINUTE
     watch.server.error = None
+    await watch.patience()
     await watch.look()
     watch.server.error = unreachable()
     watch.follower.track("a", DAG)
     await watch.look()
-    assert watch.follower.next_at == time.now() + 10 * SECOND
+    assert watch.follower.next_at <= time.now() + 5 * SECOND
+
+
+@on_virtual_time
+async def test_a_failing_server_is_left_alone_whoever_wants_it_looked_at(time):
+    watch = Watch(time)
+    watch.server.error = unreachable(retry_after=MINUTE)
+    await watch.look()
+    due = watch.follower.next_at
+    for _ in range(10):
+        await asyncio.sleep(1)
+        watch.follower.want_facts(DAG)
+        await watch.look()
+        assert watch.server.asked == []
+        assert watch.follower.next_at == due
+    watch.server.error = None
+    watch.follower.configure(Airflow(time), INTERVAL, None)  # another server did not fail
+    await watch.look()
+    assert watch.follower.fault is None
+
+
+@on_virtual_time
+async def test_a_jump_of_the_wall_clock_ends_the_patience(time):
+    watch = Watch(time)
+    watch.server.error = unreachable(retry_after=MINUTE)
+    await watch.look()
+    time.jump = -HOUR
+    watch.follower.clock_jumped(-HOUR)
+    watch.server.error = None
+    await watch.look()
+    assert watch.follower.fault is None
+
+
+@on_virtual_time
+async def test_what_nobody_foresaw_is_a_fault_logged_once_and_backed_off_from(time):
+    watch = Watch(time)
+    with logged() as lines:
+        watch.server.error = KeyError("a title")
+        told = []
+        for _ in range(6):
+            told.append(await watch.look())
+            assert watch.follower.next_at > time.now()
+            await watch.patience()
+    assert told == [1, 0, 0, 0, 0, 0]
+    assert watch.follower.fault.reason is Reason.INTERNAL_ERROR
+    assert watch.follower.fault.gaps == {"what": f"Airflow {AIRFLOW}", "detail": "KeyError"}
+    assert len(lines) == 1
 
 
 @on_virtual_time

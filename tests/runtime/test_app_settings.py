@@ -61,6 +61,8 @@ FLAGS: Mapping[str, Any] = {
     "lease_name": "tide",
     "kubeconfig": __file__,
     "context": "lab",
+    "identities": __file__,
+    "public_url": "https://slackwater.example/tide/",
 }
 
 
@@ -181,6 +183,21 @@ def test_data_or_manifests_mean_a_directory_and_a_kubeconfig_means_a_cluster() -
     assert not names_directory({"context": "lab"}, {"SLACKWATER_DATA": "x"})
     with pytest.raises(ConfigError, match="give only one of the two"):
         names_directory({"data": "x", "context": "lab"}, {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"identities": "nowhere.yaml"}, "--identities: nowhere.yaml does not exist"),
+        ({"public_url": "slackwater.example"}, "--public-url: write an address"),
+        ({"public_url": "https://me:word@slackwater.example/"}, "with no user name"),
+    ],
+)
+def test_a_file_or_an_address_that_cannot_work_is_named(
+    flags: Mapping[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        directory_settings({"manifests": ["x"], **flags}, {})
 
 
 # --- where adapters may reach (R14)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -12,7 +13,17 @@ from slackwater.core.words import Reason
 from slackwater.errors import PoolError, SecretError
 from slackwater.runtime.pool_follower import IDLE_INTERVAL, PoolFollower
 from tests.core.builders import POOL, ask, clock, promise, rules, sample
-from tests.runtime.rig import EPOCH, HOUR, MINUTE, NS, SECOND, Pool, no_data, on_virtual_time
+from tests.runtime.rig import (
+    EPOCH,
+    HOUR,
+    MINUTE,
+    NS,
+    SECOND,
+    Pool,
+    logged,
+    no_data,
+    on_virtual_time,
+)
 
 A, B = Ref(NS, "a"), Ref(NS, "b")
 INTERVAL = 15 * SECOND
@@ -23,7 +34,7 @@ class Watch:
         self.clock = time
         self.news = 0
         self.source = Pool(time, answer)
-        self.follower = PoolFollower(POOL, time, self.told)
+        self.follower = PoolFollower(POOL, time, Random(1), self.told)
         self.follower.configure(self.source, rules(**changes), INTERVAL)
 
     def told(self):
@@ -80,6 +91,45 @@ async def test_a_fault_keeps_what_its_sentence_needs(time):
     assert watch.follower.failure == Trouble(
         Reason.SECRET_NOT_FOUND, {"ref": "research/token", "key": "k"}
     )
+
+
+@on_virtual_time
+async def test_what_nobody_foresaw_is_a_fault_logged_once_and_backed_off_from(time):
+    watch = Watch(time, ZeroDivisionError("a title"))
+    with logged() as lines:
+        for _ in range(5):
+            taken = watch.source.samples
+            await watch.look()
+            await watch.look()  # somebody pokes: the back-off holds
+            assert watch.source.samples == taken + 1
+            await asyncio.sleep((watch.follower.next_at - time.now()).total_seconds() + 0.01)
+    assert len(lines) == 1
+    assert watch.follower.failure == Trouble(
+        Reason.INTERNAL_ERROR, {"what": f"GPUPool {POOL}", "detail": "ZeroDivisionError"}
+    )
+    watch.source.answer = None
+    assert await watch.look() == 1
+    assert watch.follower.failure is None
+
+
+@on_virtual_time
+async def test_patience_that_a_server_asks_for_is_given_and_other_faults_keep_the_pace(time):
+    watch = Watch(time)
+    watch.follower.watch(A, watching=True)
+    await watch.look()
+    watch.source.answer = no_data()
+    await watch.look()
+    assert watch.follower.next_at == time.now() + INTERVAL
+    watch.source.answer = PoolError(Reason.THROTTLED, retry_after=MINUTE, what="x")
+    await watch.look()
+    assert watch.follower.next_at == time.now() + MINUTE
+    watch.sees(8)
+    taken = watch.source.samples
+    await watch.look()
+    assert watch.source.samples == taken
+    await asyncio.sleep(61)
+    await watch.look()
+    assert watch.follower.fault is None
 
 
 @on_virtual_time

@@ -486,6 +486,7 @@ class SimPool:
         self.world, self.ref, self.airflows = world, ref, airflows
         self.gpus, self.labels = gpus, labels
         self.foreign = 0
+        self.demand: tuple[tuple[datetime, float], ...] = ()
         self.told: tuple[Sample, dict[str, int]] | None = None
         self.frozen: tuple[Sample, dict[str, int]] | None = None
 
@@ -521,6 +522,12 @@ class SimPool:
 
     async def utilization_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
         return ()
+
+    async def demand_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        await self.world.travel()
+        if self.world.chance(0.1):
+            raise PoolError(Reason.NO_DATA)
+        return self.demand
 
     async def aclose(self) -> None:
         return

@@ -2,6 +2,7 @@
 
 open        what `ports.Airflow` promises, put together from the rest
 preflight   could this DAG be triggered now?
+pools       are there slots for its tasks?
 trigger     create a run, exactly once with the caller's help
 follow      which runs are there, and how are they?
 cancel      end a run, or take a queued one away
@@ -12,7 +13,7 @@ client      apache-airflow-client behind a guarded connection; everything that b
 lane        who may use a thread next
 """
 
-from slackwater.airflow.auth import Login, StaticToken
+from slackwater.airflow.auth import Auth, ClientCredentials, LentToken, Login, StaticToken
 from slackwater.airflow.open import open_airflow
 
-__all__ = ["Login", "StaticToken", "open_airflow"]
+__all__ = ["Auth", "ClientCredentials", "LentToken", "Login", "StaticToken", "open_airflow"]

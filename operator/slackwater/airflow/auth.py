@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -21,6 +21,7 @@ from slackwater.airflow.answers import REFUSED_FOR, unexpected
 from slackwater.airflow.client import Answer
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError, SecretError
+from slackwater.net import OperatorIdentity
 from slackwater.ports import Clock, SecretReader
 from slackwater.wire import SecretKeyRef
 
@@ -38,10 +39,32 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """A client id and its secret, exchanged at `/auth/token` as Keycloak's auth manager takes them.
+
+    The body is that of OAuth's grant (RFC 6749 §4.4), in JSON and not as a form
+    (apache-airflow-providers-keycloak, `POST /auth/token`; apache/airflow#59286).
+    """
+
+    client_id: str
+    secret_ref: SecretKeyRef
+
+
+@dataclass(frozen=True, slots=True)
 class StaticToken:
     """A bearer token that somebody else keeps fresh in a Secret."""
 
     ref: SecretKeyRef
+
+
+@dataclass(frozen=True, slots=True)
+class LentToken:
+    """A bearer token that somebody else keeps fresh in a file of the operator's own."""
+
+    identity: OperatorIdentity
+
+
+Auth = Login | ClientCredentials | StaticToken | LentToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +73,9 @@ class _Token:
     renew_at: float  # of the monotonic clock; infinity where the token does not tell
 
 
-# Sends user name and password, gives Airflow's answer (a 4xx too); raises AirflowError else.
-Exchange = Callable[[str, str], Awaitable[Answer]]
+# Sends credentials as the body of a login, gives Airflow's answer (a 4xx too); raises AirflowError
+# else.
+Exchange = Callable[[Mapping[str, str]], Awaitable[Answer]]
 
 
 class Tokens:
@@ -69,7 +93,7 @@ class Tokens:
 
     def __init__(
         self,
-        auth: Login | StaticToken,
+        auth: Auth,
         namespace: str,
         *,
         secrets: SecretReader,
@@ -123,8 +147,8 @@ class Tokens:
 
     async def _obtain(self, refused: str) -> _Token:
         await self._check()
-        if isinstance(self._auth, StaticToken):
-            value = (await self._read(self._auth.ref)).strip()
+        if isinstance(self._auth, StaticToken | LentToken):
+            value = (await self._kept(self._auth)).strip()
             if value == refused:
                 raise self._refusal(value)
             self._still_refused(value)
@@ -134,17 +158,16 @@ class Tokens:
         life = _life(value, self._clock, fresh=True)
         return self._dated(value, None if life is None else life * _RENEW_AT)
 
-    async def _login(self, auth: Login) -> str:
+    async def _login(self, auth: Login | ClientCredentials) -> str:
         tried = ""
         for _ in range(2):
             # Read anew each time: a changed password is in the Secret before anybody tells us.
-            username = (await self._read(auth.username_ref)).strip()
-            password = (await self._read(auth.password_ref)).rstrip("\r\n")
-            pair = f"{len(username)}:{username}{password}"
+            body = await self._credentials(auth)
+            pair = json.dumps(body)
             if pair == tried:
                 break
             self._still_refused(pair)
-            answer = await self._exchange(username, password)
+            answer = await self._exchange(body)
             if answer.ok:
                 token = answer.data.get("access_token") if isinstance(answer.data, dict) else None
                 if not isinstance(token, str) or not token:
@@ -154,6 +177,30 @@ class Tokens:
                 raise unexpected(answer, what=self._what)
             tried = pair
         raise self._refusal(tried)
+
+    async def _credentials(self, auth: Login | ClientCredentials) -> dict[str, str]:
+        """The body of the login."""
+        if isinstance(auth, Login):
+            return {
+                "username": (await self._read(auth.username_ref)).strip(),
+                "password": (await self._read(auth.password_ref)).rstrip("\r\n"),
+            }
+        return {
+            "grant_type": "client_credentials",
+            "client_id": auth.client_id,
+            "client_secret": (await self._read(auth.secret_ref)).rstrip("\r\n"),
+        }
+
+    async def _kept(self, auth: StaticToken | LentToken) -> str:
+        """The token that somebody else keeps."""
+        if isinstance(auth, StaticToken):
+            return await self._read(auth.ref)
+        identity = auth.identity
+        try:
+            return await asyncio.to_thread(identity.token_file.read_text, encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            # Of another's file nothing is told but whose it is.
+            raise AirflowError(Reason.IDENTITY_UNREADABLE, identity=identity.name) from None
 
     async def _read(self, ref: SecretKeyRef) -> str:
         try:

@@ -76,6 +76,8 @@ class Apis:
 
     dags: Any
     runs: Any
+    tasks: Any
+    pools: Any
     monitor: Any
     version: Any
     raw: Any
@@ -99,6 +101,8 @@ class Client:
         from airflow_client.client.api.dag_api import DAGApi
         from airflow_client.client.api.dag_run_api import DagRunApi
         from airflow_client.client.api.monitor_api import MonitorApi
+        from airflow_client.client.api.pool_api import PoolApi
+        from airflow_client.client.api.task_api import TaskApi
         from airflow_client.client.api.version_api import VersionApi
         from airflow_client.client.api_client import ApiClient
         from airflow_client.client.configuration import Configuration
@@ -112,6 +116,8 @@ class Client:
         self._apis = Apis(
             dags=DAGApi(raw),
             runs=DagRunApi(raw),
+            tasks=TaskApi(raw),
+            pools=PoolApi(raw),
             monitor=MonitorApi(raw),
             version=VersionApi(raw),
             raw=raw,
@@ -181,7 +187,7 @@ class Client:
             self._pool.clear()
 
 
-def login(username: str, password: str) -> Call:
+def login(credentials: Mapping[str, str]) -> Call:
     """`POST /auth/token`, which is beside the API that the package was generated from."""
 
     def send(apis: Apis, sent: Mapping[str, Any]) -> Any:
@@ -189,7 +195,7 @@ def login(username: str, password: str) -> Call:
             "POST",
             f"{apis.host}/auth/token",
             header_params={"Content-Type": "application/json", "Accept": "application/json"},
-            body={"username": username, "password": password},
+            body=dict(credentials),
             _request_timeout=sent["_request_timeout"],
         )
         return reply.response

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slackwater.airflow import cancel, follow, preflight, trigger
-from slackwater.airflow.auth import Login, StaticToken
+from slackwater.airflow.auth import Auth
 from slackwater.airflow.session import Session
 from slackwater.core.run import DagFacts, Run
 from slackwater.core.spec import Ref
@@ -16,7 +16,7 @@ from slackwater.ports import Airflow, Clock, SecretReader
 
 async def open_airflow(
     url: str,
-    auth: Login | StaticToken,
+    auth: Auth,
     ref: Ref,
     *,
     secrets: SecretReader,

@@ -1,4 +1,4 @@
-"""Could this DAG be triggered now? Asked before a window opens, so that the answer comes early."""
+"""Could this DAG be triggered now, and would it run? Asked early, before its window opens."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from slackwater.airflow.client import probe_airflow_2
+from slackwater.airflow.pools import Pools
 from slackwater.airflow.session import Session
 from slackwater.core.run import DagFacts
 from slackwater.core.words import Reason
@@ -47,10 +48,11 @@ async def version(session: Session) -> str:
 
 
 class Preflight:
-    """Answers for all DAGs of one server; they share one look at the scheduler's health."""
+    """Answers for all DAGs of one server; they share one look at its health and at its pools."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._pools = Pools(session)
         self._lock = asyncio.Lock()
         self._health = _Health(problem=None, error=None, until=-math.inf)
 
@@ -80,6 +82,8 @@ class Preflight:
             raise session.unexpected(answer)
         dag = answer.data
         problem, detail = _own_problem(dag)
+        if problem is None:
+            problem, detail = await self._pools.problem(dag_id)
         return found(
             problem=problem or await self._scheduler_problem(),
             detail=detail,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -14,7 +14,7 @@ from slackwater.airflow.answers import (
     unexpected,
     write_failure,
 )
-from slackwater.airflow.auth import Login, StaticToken, Tokens
+from slackwater.airflow.auth import Auth, Tokens
 from slackwater.airflow.client import (
     READ_SECONDS,
     WRITE_SECONDS,
@@ -52,7 +52,7 @@ class Session:
     def __init__(
         self,
         url: str,
-        auth: Login | StaticToken,
+        auth: Auth,
         ref: Ref,
         *,
         secrets: SecretReader,
@@ -179,12 +179,12 @@ class Session:
             left = timedelta(seconds=self._denied[subject] - now)
             raise AirflowError(Reason.FORBIDDEN, retry_after=left, what=self.what)
 
-    async def _exchange(self, username: str, password: str) -> Answer:
+    async def _exchange(self, credentials: Mapping[str, str]) -> Answer:
         client = self._client
         if client is None:
             raise AirflowError(Reason.UNREACHABLE, what=self.what)
         outcome = await self._read_once(
-            partial(client.call, login(username, password), None, READ_SECONDS)
+            partial(client.call, login(credentials), None, READ_SECONDS)
         )
         if isinstance(outcome, Answer) and outcome.status in {401, 403}:
             return outcome

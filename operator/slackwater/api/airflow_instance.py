@@ -17,7 +17,7 @@ from slackwater.api.field import (
     is_exactly_one,
 )
 from slackwater.core.spec import StopPolicy
-from slackwater.wire import SecretKeyRef, WireModel
+from slackwater.wire import Name, SecretKeyRef, WireModel
 
 
 class Login(WireModel):
@@ -27,8 +27,18 @@ class Login(WireModel):
     password_secret_ref: Annotated[SecretKeyRef, Field(description="Where the password is.")]
 
 
+class ClientCredentials(WireModel):
+    """A client id and its secret, as Keycloak's auth manager takes them at /auth/token."""
+
+    client_id: Annotated[
+        str, Field(min_length=1, max_length=253, description="Id of the client in Keycloak.")
+    ]
+    client_secret_ref: Annotated[SecretKeyRef, Field(description="Where the client's secret is.")]
+
+
 _ONE_AUTH: Final = exactly_one(
-    ("login", "tokenSecretRef"), "there is one way to log in to an Airflow"
+    ("login", "clientCredentials", "tokenSecretRef", "identity"),
+    "there is one way to log in to an Airflow",
 )
 
 
@@ -44,6 +54,13 @@ class AirflowAuth(WireModel):
             "/auth/token and renewed before the token ends."
         ),
     ] = None
+    client_credentials: Annotated[
+        ClientCredentials | None,
+        Field(
+            description="A client id and its secret, exchanged for a token at Airflow's "
+            "/auth/token: OAuth's client credentials, as Keycloak's auth manager takes them."
+        ),
+    ] = None
     token_secret_ref: Annotated[
         SecretKeyRef | None,
         Field(
@@ -51,10 +68,22 @@ class AirflowAuth(WireModel):
             "read again when it changes."
         ),
     ] = None
+    identity: Annotated[
+        Name | None,
+        Field(
+            description="Name of an identity of the operator's own, whose token is sent. The "
+            "operator's configuration says which namespaces and hosts it is lent to."
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _is_exactly_one(self) -> Self:
-        demand(is_exactly_one(self.login, self.token_secret_ref), _ONE_AUTH)
+        demand(
+            is_exactly_one(
+                self.login, self.client_credentials, self.token_secret_ref, self.identity
+            ),
+            _ONE_AUTH,
+        )
         return self
 
 

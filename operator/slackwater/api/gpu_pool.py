@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from slackwater.api.access import LabelSelector, Namespaces
 from slackwater.api.field import (
+    DISTINCT_NAMES,
+    LIST_MAP,
     LabelValue,
     NodePattern,
     Percent,
@@ -18,6 +20,7 @@ from slackwater.api.field import (
     is_exactly_one,
 )
 from slackwater.api.pool_source import Source
+from slackwater.api.reservation import Reservation
 from slackwater.core.spec import StopPolicy
 from slackwater.wire import WireModel
 
@@ -147,6 +150,16 @@ class GPUPoolSpec(WireModel):
             description="The most runs of all TrainingWindows together; any number when left out.",
         ),
     ] = None
+    reservations: Annotated[
+        tuple[Reservation, ...],
+        Field(
+            max_length=32,
+            description="Announced demand: GPUs that calendar events keep for others. A run that "
+            "would last into such a time starts only if it leaves them free.",
+            json_schema_extra=LIST_MAP,
+        ),
+        DISTINCT_NAMES,
+    ] = ()
     stop_policy: Annotated[
         StopPolicy,
         Field(

@@ -90,6 +90,10 @@ class OccurrenceStatus(WireModel):
     window_end: Annotated[
         Instant | None, Field(description="The end of the last time in which its run may start.")
     ] = None
+    planned_start: Annotated[
+        Instant | None,
+        Field(description="With startPolicy OffPeak, when it is planned to start."),
+    ] = None
     intent_time: Annotated[
         Instant | None,
         Field(description="When the intent to start was recorded, before Airflow was asked."),

@@ -19,6 +19,7 @@ from slackwater.api.airflow_instance import AirflowInstanceSpec
 from slackwater.api.calendar import CalendarSpec
 from slackwater.api.complaint import complaints
 from slackwater.api.gpu_pool import GPUPoolSpec
+from slackwater.api.reservation import Reservation
 from slackwater.calendars.registry import PROVIDERS
 from slackwater.core import conf, expression, schedule, spec, zone
 from slackwater.core.match import MATCH_VARIABLES
@@ -56,6 +57,7 @@ def read_training_window(namespace: str, document: Mapping[str, Any]) -> spec.Tr
         time_zone=model.time_zone,
         suspend=model.suspend,
         overlap=model.overlap,
+        start_policy=model.start_policy,
         gpu=None if model.gpu is None else _gpu(namespace, model.gpu),
         starting_deadline=_span_of(model.starting_deadline_seconds),
         expected_duration=_span_of(model.expected_duration_seconds),
@@ -106,9 +108,26 @@ def read_gpu_pool(ref: spec.Ref, document: Mapping[str, Any]) -> tuple[GPUPoolSp
         max_sample_age=timedelta(seconds=model.max_sample_age_seconds),
         min_coverage_percent=model.min_coverage_percent,
         max_concurrent_runs=model.max_concurrent_runs,
+        reservations=tuple(
+            _reservation(ref.namespace, one, f"spec.reservations[{index}]")
+            for index, one in enumerate(model.reservations)
+        ),
         metered=model.source.static is None,
     )
     return model, rules
+
+
+def _reservation(namespace: str, one: Reservation, field: str) -> spec.ReservationRule:
+    if isinstance(one.gpus, str):
+        _check_expression(one.gpus, f"{field}.gpus")
+    _check_expression(one.match.expression, f"{field}.match.expression")
+    return spec.ReservationRule(
+        name=one.name,
+        calendar=one.calendar_ref.resolve(namespace),
+        gpus=one.gpus,
+        match=_match(one.match),
+        namespaces=one.namespaces,
+    )
 
 
 def read_airflow_instance(document: Mapping[str, Any]) -> AirflowInstanceSpec:
@@ -206,29 +225,33 @@ def _check_conf(template: Mapping[str, Any]) -> None:
         conf.check_conf(template)
     except conf.BadConf as error:
         field = f"spec.dag.conf.{error.path}"
-        if error.path == conf.OWN_KEY:
+        remedy = "; rename it" if error.path == conf.OWN_KEY else ""
+        if remedy or not spec.has_expression(template):
             raise ConfigError(
-                Reason.INVALID_SPEC, detail=f"{field}: {error.detail}; rename it"
+                Reason.INVALID_SPEC, detail=f"{field}: {error.detail}{remedy}"
             ) from error
         raise ConfigError(Reason.INVALID_EXPRESSION, field=field, detail=error.detail) from error
 
 
 def _calendar_entry(namespace: str, entry: entries.CalendarEntry) -> spec.CalendarEntry:
-    match = entry.match
     return spec.CalendarEntry(
         name=entry.name,
         calendar=entry.calendar_ref.resolve(namespace),
         effect=entry.effect,
-        match=spec.Match(
-            summary=match.summary,
-            categories=match.categories,
-            busy=match.busy,
-            organizers=match.organizers,
-            expression=match.expression,
-        ),
+        match=_match(entry.match),
         start_offset=timedelta(seconds=entry.start_offset_seconds),
         end_offset=timedelta(seconds=entry.end_offset_seconds),
         when_running=entry.when_running,
+    )
+
+
+def _match(match: entries.Match) -> spec.Match:
+    return spec.Match(
+        summary=match.summary,
+        categories=match.categories,
+        busy=match.busy,
+        organizers=match.organizers,
+        expression=match.expression,
     )
 
 

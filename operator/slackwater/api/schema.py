@@ -101,7 +101,8 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], path: str) -
     for keyword in flat:
         if keyword not in _KEPT:
             raise UnstructuralError(path, keyword)
-    if "type" not in flat:
+    # Without a type only where anything at all may stand.
+    if "type" not in flat and "x-kubernetes-preserve-unknown-fields" not in flat:
         raise UnstructuralError(path, "field without a single type")
     return {keyword: flat[keyword] for keyword in _KEPT if keyword in flat}
 

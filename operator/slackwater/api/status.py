@@ -78,6 +78,7 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
     if line.window is not None:
         wire["windowStart"] = write_instant(line.window.start)
         wire["windowEnd"] = write_instant(line.window.end)
+    _put_instant(wire, "plannedStart", line.planned_start)
     _put_instant(wire, "intentTime", line.intent_time)
     if line.dag_run_id is not None:
         wire["dagRunId"] = line.dag_run_id
@@ -154,6 +155,7 @@ def _line_from_wire(item: Mapping[str, Any]) -> Line | None:
         reason=_member(Reason, item.get("reason")) or _USUAL[state],
         since=_instant(item.get("since")),
         window=_span(item.get("windowStart"), item.get("windowEnd")),
+        planned_start=_instant(item.get("plannedStart")),
         intent_time=_instant(item.get("intentTime")),
         dag_run_id=_text(item.get("dagRunId")),
         trigger_time=_instant(item.get("triggerTime")),

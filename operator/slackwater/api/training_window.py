@@ -15,7 +15,7 @@ from slackwater.api.field import (
     cel,
     demand,
 )
-from slackwater.core.spec import Concurrency, Effect, Ending, Overlap
+from slackwater.core.spec import Concurrency, Effect, Ending, Overlap, StartPolicy
 from slackwater.wire import ObjectRef, WireModel, ZoneName
 
 _WHOLE_PODS: Final = Rule(
@@ -149,10 +149,16 @@ _NAMES: Final = Rule(
 )
 
 
+_NEEDS_POOL: Final = Rule(
+    "self.startPolicy != 'OffPeak' || has(self.gpu)",
+    "startPolicy OffPeak plans by the load of a GPU pool: set gpu, or startPolicy to Earliest",
+)
+
+
 class TrainingWindowSpec(WireModel):
     """What is wanted: when the DAG may run, on which GPUs, and what ends a run."""
 
-    rules = (_TRIGGER, _NAMES)
+    rules = (_TRIGGER, _NAMES, _NEEDS_POOL)
 
     dag: Annotated[Dag, Field(description="The Airflow DAG to run.")]
     calendars: Annotated[
@@ -198,6 +204,14 @@ class TrainingWindowSpec(WireModel):
             "Each: every one gets its run. Once: the others become Superseded."
         ),
     ] = Overlap.EACH
+    start_policy: Annotated[
+        StartPolicy,
+        Field(
+            description="When inside its window a run starts. Earliest: as soon as everything "
+            "allows it. OffPeak: at the quietest moment that the pool's forecast, reservations and "
+            "other runs leave before the latest start."
+        ),
+    ] = StartPolicy.EARLIEST
     concurrency_policy: Annotated[
         Concurrency,
         Field(
@@ -269,6 +283,7 @@ class TrainingWindowSpec(WireModel):
         demand(Effect.TRIGGER in effects, _TRIGGER)
         names = {entry.name for entry in self.calendars}
         demand(names.isdisjoint(entry.name for entry in self.windows), _NAMES)
+        demand(self.start_policy is StartPolicy.EARLIEST or self.gpu is not None, _NEEDS_POOL)
         return self
 
 

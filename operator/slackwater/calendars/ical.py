@@ -256,4 +256,5 @@ PROVIDER: Final = Provider(
     limits=Limits(rate=Rate(requests=1, per=timedelta(minutes=5))),
     open=Feed,
     file_only_fields=("file",),
+    least_refresh=timedelta(minutes=5),
 )

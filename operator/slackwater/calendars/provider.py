@@ -186,6 +186,7 @@ class Provider:
         open: a source for one Calendar; raises ConfigError where the configuration cannot work.
         limits: what its service allows one identity (see `Opening.turn`).
         file_only_fields: wire names of `config` that a cluster refuses, since they name files.
+        least_refresh: how often it may be read at most; what is in a file may be read more often.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Provider:
     open: Callable[[Opening], CalendarSource] = field(repr=False)
     limits: Limits = field(default_factory=Limits)
     file_only_fields: tuple[str, ...] = ()
+    least_refresh: timedelta = timedelta(seconds=5)
 
 
 def usable(state: FetchState | None, config_hash: str, horizon: Span) -> Mapping[str, str]:

@@ -25,6 +25,7 @@ from slackwater.core.spec import Ref
 from slackwater.core.words import WORDS, Reason, say
 from slackwater.errors import SlackwaterError, StoreError
 from slackwater.ports import Clock, Key, Kind, Store, Stored
+from slackwater.runtime.identities import read_identities
 from slackwater.runtime.observe import observe
 from slackwater.runtime.records import WindowRecord
 from slackwater.runtime.settings import (
@@ -173,6 +174,7 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
     from slackwater.stores.directory import DirectoryStore
     from slackwater.stores.files import ManifestFiles
 
+    identities = await asyncio.to_thread(read_identities, settings.identities)
     calendars, services = directory_policies(settings.allow_networks)
     with TemporaryDirectory(prefix="slackwater-") as scratch:
         # Looking leaves nothing behind: without a database there is no status to be read.
@@ -184,6 +186,7 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
             store=store,
             calendars=calendars,
             services=services,
+            identities=identities,
             directory_of=store.directory_of,
         )
         async with contextlib.aclosing(store), _adapters(sources, clock) as world:
@@ -219,6 +222,7 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
     from slackwater.stores.cluster import Cluster
     from slackwater.stores.kubernetes import KubernetesStore
 
+    identities = await asyncio.to_thread(read_identities, settings.identities)
     calendars, services = cluster_policies(settings.allow_networks)
     cluster = await Cluster.connect(
         clock, kubeconfig=settings.kubeconfig, context=settings.context, timeout=LIMIT
@@ -226,7 +230,13 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
     async with contextlib.aclosing(cluster):
         store = KubernetesStore(cluster, clock, namespaces=settings.namespaces)
         objects = await _listed(cluster, settings.namespaces)
-        sources = LiveSources(clock=clock, store=store, calendars=calendars, services=services)
+        sources = LiveSources(
+            clock=clock,
+            store=store,
+            calendars=calendars,
+            services=services,
+            identities=identities,
+        )
         async with _adapters(sources, clock) as world:
             for stored in objects:
                 world.admit(stored)

@@ -37,6 +37,17 @@ def add_parser(subparsers: Any) -> None:
         "public ones (Prometheus and Airflow: and private ones); may be repeated",
     )
     parser.add_argument(
+        "--identities",
+        metavar="FILE",
+        help="identities that AirflowInstances may name, and the namespaces and hosts they are "
+        "lent to",
+    )
+    parser.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="where people open the operator's pages; stands in the notes of the runs it starts",
+    )
+    parser.add_argument(
         "--metrics-address",
         metavar="HOST:PORT",
         help="where metrics and probes are served (0.0.0.0:8080)",

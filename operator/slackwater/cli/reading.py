@@ -70,6 +70,11 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="as for `slackwater run` and `slackwater operator`; may be repeated",
     )
+    parser.add_argument(
+        "--identities",
+        metavar="FILE",
+        help="as for `slackwater run` and `slackwater operator`",
+    )
 
 
 def add_output_flag(parser: argparse.ArgumentParser, first: str) -> None:

@@ -46,6 +46,17 @@ def add_parser(subparsers: Any) -> None:
         help="a range of addresses besides public, private and this machine's that calendars, "
         "Prometheus and Airflow may be at; may be repeated",
     )
+    parser.add_argument(
+        "--identities",
+        metavar="FILE",
+        help="identities that AirflowInstances may name, and the namespaces and hosts they are "
+        "lent to",
+    )
+    parser.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="where people open these pages; stands in the notes of the runs it starts",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:

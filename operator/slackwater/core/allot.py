@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from slackwater.core.ask import Ask, Promise
+from slackwater.core.planned import Planned
+from slackwater.core.reserve import Reservations, Reserved
 from slackwater.core.sample import Sample
 from slackwater.core.spec import PoolRules, Ref, StopPolicy
 from slackwater.core.words import Reason
+
+_NOTHING: Final = Reserved()
+_AN_INSTANT: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +23,8 @@ class Pool:
     """A pool at one moment, as `allot` sees it.
 
     `fault` is why it cannot be read now; `runs_known` is False until every Airflow whose runs may
-    hold GPUs here has answered once since the start.
+    hold GPUs here has answered once since the start. `plan` says when off-peak asks are to start;
+    one that it leaves out waits for nothing but room.
     """
 
     rules: PoolRules
@@ -25,6 +32,8 @@ class Pool:
     fault: Reason | None = None
     promises: tuple[Promise, ...] = ()
     runs_known: bool = True
+    reservations: Reservations = field(default_factory=Reservations)
+    plan: Mapping[Ref, Planned] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,7 @@ class Verdict:
         promised: how many of them are promised to runs of ours or to asks admitted before.
         holders: how many runs and asks that is.
         expected_at: when known ends make room for it, where they do.
+        planned: when an off-peak ask is to start, where it was planned.
         gaps: what else the reason's sentence needs.
     """
 
@@ -51,6 +61,7 @@ class Verdict:
     promised: int = 0
     holders: int = 0
     expected_at: datetime | None = None
+    planned: Planned | None = None
     gaps: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -58,6 +69,8 @@ def unusable(pool: Pool, now: datetime) -> Reason | None:
     """Why the pool's numbers cannot carry a start, None when they can (R5)."""
     if pool.fault is not None:
         return pool.fault
+    if pool.reservations.unread is not None:
+        return Reason.RESERVATIONS_UNKNOWN
     sample = pool.sample
     if sample is None:
         return Reason.NOT_READ_YET
@@ -82,9 +95,19 @@ def allot(pool: Pool, asks: Iterable[Ask], now: datetime) -> dict[Ref, Verdict]:
     Asks are served in order of rank, after those that start in any case. The first that does not
     fit is the head: whoever is behind it may start only if its own end is known and it cannot
     delay the head, whose room must come from ends that are known (EASY backfill). Otherwise the
-    order is strict.
+    order is strict. Off-peak asks whose moment has not come stand in no queue (R18).
     """
-    ordered = sorted(asks, key=lambda ask: (not ask.unconditional, ask.rank))
+    later: dict[Ref, Verdict] = {}
+    present: list[Ask] = []
+    for ask in asks:
+        planned = pool.plan.get(ask.owner) if ask.off_peak and not ask.unconditional else None
+        if planned is None or planned.is_due(now):
+            present.append(ask)
+        else:
+            later[ask.owner] = Verdict(
+                ask=ask, admitted=False, reason=Reason.OFF_PEAK, planned=planned
+            )
+    ordered = sorted(present, key=lambda ask: (not ask.unconditional, ask.rank))
     hindrance = unusable(pool, now)
     if pool.rules.stop_policy is not StopPolicy.NONE:
         hindrance = Reason.HELD
@@ -92,16 +115,17 @@ def allot(pool: Pool, asks: Iterable[Ask], now: datetime) -> dict[Ref, Verdict]:
         hindrance = Reason.PROMISES_UNKNOWN
     if hindrance is not None or pool.sample is None:
         reason = hindrance or Reason.NOT_READ_YET
-        return {
+        return later | {
             ask.owner: Verdict(
                 ask=ask,
                 admitted=ask.unconditional and reason is not Reason.HELD,
                 reason=reason,
                 ahead=ahead,
+                gaps={"calendar": pool.reservations.unread},
             )
             for ahead, ask in enumerate(ordered)
         }
-    return _Round(pool, pool.sample, now).serve(ordered)
+    return later | _Round(pool, pool.sample, now).serve(ordered)
 
 
 class _Round:
@@ -109,6 +133,7 @@ class _Round:
 
     def __init__(self, pool: Pool, sample: Sample, now: datetime) -> None:
         self.rules, self.sample, self.now = pool.rules, sample, now
+        self.reservations, self.plan = pool.reservations, pool.plan
         self.taken = sum(promise.unseen for promise in pool.promises)
         self.holders = sum(1 for promise in pool.promises if promise.unseen)
         # Runs, and asks that were admitted in this round.
@@ -138,9 +163,19 @@ class _Round:
             return self.wait(ask, Reason.MAX_CONCURRENT_RUNS, free)
         if free - self.taken < ask.count:
             return self.wait(ask, Reason.WAITING_FOR_GPUS, free)
+        reserved = self.reserved(ask)
+        if free - self.taken - reserved.gpus < ask.count:
+            return self.wait(ask, Reason.RESERVED, free, reserved)
         if self.head is not None and not self.may_overtake(ask):
             return self.wait(ask, Reason.WAITING_FOR_TURN, free)
         return self.admit(ask, free)
+
+    def reserved(self, ask: Ask) -> Reserved:
+        """What calendars keep for others while a run of the ask would last."""
+        if not self.reservations.known:
+            return _NOTHING
+        until = max(ask.until(self.now), self.now + _AN_INSTANT)
+        return self.reservations.highest(ask.owner.namespace, self.now, until, self.sample.used_by)
 
     def admit(self, ask: Ask, free: int) -> Verdict:
         verdict = Verdict(
@@ -151,6 +186,7 @@ class _Round:
             free=free,
             promised=self.taken,
             holders=self.holders,
+            planned=self.plan.get(ask.owner),
         )
         self.taken += ask.count
         self.holders += 1
@@ -167,19 +203,35 @@ class _Round:
         )
         return verdict
 
-    def wait(self, ask: Ask, reason: Reason, free: int) -> Verdict:
+    def wait(
+        self, ask: Ask, reason: Reason, free: int, reserved: Reserved | None = None
+    ) -> Verdict:
         expected: datetime | None = None
         if self.head is None:
             self.head = ask
-            self.shadow, self.spare = self.room_for(ask)
+            if reserved is None:
+                self.shadow, self.spare = self.room_for(ask)
+            else:  # there is room; what holds it back ends at a known time
+                self.shadow, self.spare = reserved.until, max(0, free - self.taken - ask.count)
             expected = self.shadow
-        verdict = self.refuse(ask, reason, free, expected)
+        verdict = self.refuse(ask, reason, free, expected, reserved)
         self.waiting += 1
         return verdict
 
     def refuse(
-        self, ask: Ask, reason: Reason, free: int, expected: datetime | None = None
+        self,
+        ask: Ask,
+        reason: Reason,
+        free: int,
+        expected: datetime | None = None,
+        reserved: Reserved | None = None,
     ) -> Verdict:
+        gaps: dict[str, object] = {
+            "capacity": self.sample.capacity,
+            "limit": self.rules.max_concurrent_runs,
+        }
+        if reserved is not None:
+            gaps |= {"reserved": reserved.gpus, "until": reserved.until}
         return Verdict(
             ask=ask,
             admitted=False,
@@ -189,7 +241,8 @@ class _Round:
             promised=min(self.taken, free),
             holders=self.holders,
             expected_at=expected,
-            gaps={"capacity": self.sample.capacity, "limit": self.rules.max_concurrent_runs},
+            planned=self.plan.get(ask.owner),
+            gaps=gaps,
         )
 
     def room_for(self, head: Ask) -> tuple[datetime | None, int]:

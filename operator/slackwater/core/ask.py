@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slackwater.core.ledger import Line
+from slackwater.core.span import Span
 from slackwater.core.spec import Ref
 
 
@@ -23,6 +24,8 @@ class Ask:
         latest_start: no start after this instant.
         window_start: start of the piece that is open.
         duration: expected, None when unknown: then it can neither overtake nor be projected.
+        pieces: when it may start: the piece that is open first, then those that follow.
+        off_peak: it waits for its planned moment before it competes (R18).
         unconditional: starts whatever the numbers say (an override that the pool's grant allows).
     """
 
@@ -34,7 +37,15 @@ class Ask:
     latest_start: datetime
     window_start: datetime
     duration: timedelta | None = None
+    pieces: tuple[Span, ...] = ()
+    off_peak: bool = False
     unconditional: bool = False
+
+    def until(self, now: datetime) -> datetime:
+        """When its run would end if it started now: of unknown duration, with the open piece."""
+        if self.duration is not None:
+            return now + self.duration
+        return self.pieces[0].end if self.pieces else self.latest_start
 
     @property
     def rank(self) -> tuple[int, datetime, datetime, Ref]:

@@ -23,7 +23,7 @@ from slackwater.core.expression import (
 from slackwater.core.parameters import BadParameters, parameters
 from slackwater.core.params import complaint
 from slackwater.core.span import Span
-from slackwater.core.spec import GpuAsk, Identity, Ref
+from slackwater.core.spec import EXPRESSION_KEY, GpuAsk, Identity, Ref
 from slackwater.core.zone import zone as zone_of
 
 OWN_KEY: Final = "trainingWindow"
@@ -31,7 +31,6 @@ VERSION: Final = 1
 MAX_DEPTH: Final = 32
 MAX_EXPRESSIONS: Final = 100
 MAX_BYTES: Final = 256 * 1024
-_CEL: Final = "$cel"
 
 
 class BadConf(ValueError):
@@ -53,13 +52,16 @@ def check_conf(conf: Mapping[str, Any]) -> None:
 
     Raises:
         BadConf: an expression cannot be used, there are too many, the whole is nested too deeply,
-            or a key is ours.
+            a key is ours, or it has no expression and cannot be sent as it is.
     """
     if OWN_KEY in conf:
         raise BadConf(OWN_KEY, "this key is written by Slackwater and may not be set")
+    number = 0
     for number, (path, _) in enumerate(_expressions(conf, "", 0), start=1):
         if number > MAX_EXPRESSIONS:
             raise BadConf(path, f"a conf may have {MAX_EXPRESSIONS} expressions")
+    if number == 0:
+        render(conf, {})  # every run has this conf: what is wrong with it is wrong now
 
 
 def render(conf: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,10 +77,10 @@ def render(conf: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, A
     >>> render({"until": {"$cel": "window.end"}}, {"window": {"end": datetime(2026, 1, 1, tzinfo=UTC)}})
     {'until': '2026-01-01T00:00:00Z'}
     """
-    if _CEL in conf:
-        whole = _rendered(conf, _CEL, variables, 0)
+    if EXPRESSION_KEY in conf:
+        whole = _rendered(conf, EXPRESSION_KEY, variables, 0)
         if not isinstance(whole, dict):
-            raise BadConf(_CEL, "the value is the whole conf, so it must be a map")
+            raise BadConf(EXPRESSION_KEY, "the value is the whole conf, so it must be a map")
         return whole
     rendered: dict[str, Any] = {}
     size = 2
@@ -205,13 +207,11 @@ def check_params(conf: Mapping[str, Any], params_schema: Mapping[str, Any]) -> s
         schema = param.get("schema")
         schema = schema if isinstance(schema, Mapping) else {}
         if name in conf:
-            wrong = complaint(conf[name], schema)
-        else:
-            # Airflow took any other default when it took the DAG.
-            unset = "value" not in param
-            wrong = "needs a value" if unset or _is_missing(param["value"], schema) else None
-        if wrong is not None:
-            return f"{name} {wrong}"
+            if (wrong := complaint(conf[name], schema, name)) is not None:
+                return wrong
+        # Airflow took any other default when it took the DAG.
+        elif "value" not in param or _is_missing(param["value"], schema):
+            return f"{name} needs a value"
     return None
 
 
@@ -245,8 +245,8 @@ def _expressions(value: Any, path: str, depth: int) -> Iterator[tuple[str, Expre
     if depth > MAX_DEPTH:
         raise BadConf(path, f"nested more than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        if _CEL in value:
-            yield path or _CEL, _compiled(value, path or _CEL)
+        if EXPRESSION_KEY in value:
+            yield path or EXPRESSION_KEY, _compiled(value, path or EXPRESSION_KEY)
             return
         for name, item in value.items():
             yield from _expressions(item, f"{path}.{name}" if path else str(name), depth + 1)
@@ -256,9 +256,9 @@ def _expressions(value: Any, path: str, depth: int) -> Iterator[tuple[str, Expre
 
 
 def _compiled(value: Mapping[str, Any], path: str) -> Expression:
-    text = value[_CEL]
+    text = value[EXPRESSION_KEY]
     if len(value) > 1 or not isinstance(text, str):
-        raise BadConf(path, f'an expression is written {{"{_CEL}": "text"}}, alone')
+        raise BadConf(path, f'an expression is written {{"{EXPRESSION_KEY}": "text"}}, alone')
     try:
         return compile_expression(text, path)
     except BadExpression as error:
@@ -269,7 +269,7 @@ def _rendered(value: Any, path: str, variables: Mapping[str, Any], depth: int) -
     if depth > MAX_DEPTH:
         raise BadConf(path, f"nested more than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        if _CEL in value:
+        if EXPRESSION_KEY in value:
             try:
                 return _plain(_compiled(value, path).evaluate(variables))
             except ExpressionFailed as failed:

@@ -20,7 +20,7 @@ from slackwater.core.report import Waiting, report
 from slackwater.core.seen import Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import Identity, Overlap, TrainingWindow
-from slackwater.core.start import Considered, conf_of, consider, trouble_with
+from slackwater.core.start import Considered, conf_of, consider, planned_start, trouble_with
 from slackwater.core.status import Status
 from slackwater.core.words import Reason
 
@@ -90,9 +90,7 @@ class _Look:
         self._settle(lines, book)
         waiting, considered = self._start(lines, book, actions)
         kept = forget(lines.values(), self.spec.history_limit, self.now)
-        status = report(
-            self.identity, self.spec, replace(self.status, lines=kept), self.seen, waiting, self.now
-        )
+        status = report(self.identity, self.spec, self.status, kept, self.seen, waiting, self.now)
         return Decision(
             status=status,
             actions=tuple(actions),
@@ -130,7 +128,7 @@ class _Look:
             line for line in lines.values() if line.state.is_active and line.intent_time is not None
         ]
         for line in list(lines.values()):
-            if line.state not in {State.PLANNED, State.WAITING}:
+            if not line.state.is_unstarted:
                 continue
             occurrence = book.occurrences.get(line.id)
             ended = self._unstarted_end(line, occurrence, started)
@@ -187,7 +185,7 @@ class _Look:
         found = []
         for line in lines.values():
             occurrence = book.occurrences.get(line.id)
-            if occurrence is None or line.state not in {State.PLANNED, State.WAITING}:
+            if occurrence is None or not line.state.is_unstarted:
                 continue
             piece = next((p for p in occurrence.pieces if self.now in p), None)
             if piece is not None:
@@ -222,7 +220,11 @@ class _Look:
             )
             if found.gate is not None:
                 held = noted(line, State.WAITING, found.gate.reason, found.gate.condition, self.now)
-                lines[line.id] = replace(held, closest=self._closest(held, found))
+                lines[line.id] = replace(
+                    held,
+                    closest=self._closest(held, found),
+                    planned_start=planned_start(held, found.gate),
+                )
                 self.again.append(found.gate.again_at)
                 if found.gate.reason in _OWN_FAULTS:
                     waiting = waiting or Waiting(lines[line.id], found.gate)
@@ -235,7 +237,7 @@ class _Look:
             first = found
         opened = {o.line.id for o in open_lines}
         for line in lines.values():
-            if line.state in {State.PLANNED, State.WAITING} and line.id not in opened:
+            if line.state.is_unstarted and line.id not in opened:
                 lines[line.id] = self._shut(line, book.occurrences.get(line.id))
         return waiting, first
 
@@ -284,7 +286,7 @@ class _Look:
         times: list[datetime | None] = [following, *self.again]
         for occurrence in book.occurrences.values():
             line = lines.get(occurrence.key)
-            if line is not None and line.state.is_final:
+            if occurrence.interval.end <= self.now or (line is not None and line.state.is_final):
                 continue
             times.extend((occurrence.interval.start, occurrence.interval.end))
             times.append(start_deadline(self.spec, occurrence))
@@ -302,4 +304,5 @@ class _Look:
         if busy and self.seen.layout is not None:
             times.extend(edge.span.start for edge in self.seen.layout.denies)
         times.extend(view.blocks_at for view in self.seen.calendars.values())
-        return min((time for time in times if time is not None and time > self.now), default=None)
+        now = self.now
+        return min([time for time in times if time is not None and time > now], default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slackwater.core.allot import Verdict
 from slackwater.core.seen import PoolView
 from slackwater.core.spec import GpuAsk
+from slackwater.core.words import Reason
 
 
 def fault_gaps(what: str) -> dict[str, object]:
@@ -50,4 +51,11 @@ def verdict_gaps(verdict: Verdict, gpu: GpuAsk, pool: PoolView) -> dict[str, obj
         runs = "run" if verdict.holders == 1 else "runs"
         promised = f", {verdict.promised} of them promised to {verdict.holders} other {runs}"
     gaps = pool_gaps(gpu, pool) | dict(verdict.gaps)
+    if verdict.reason is Reason.OFF_PEAK and verdict.planned is not None:
+        gaps |= {
+            "planned_start": verdict.planned.start,
+            "latest_start": verdict.planned.latest_start,
+            "expected": verdict.planned.expected_percent,
+            "present": verdict.planned.present_percent,
+        }
     return gaps | {"free": verdict.free, "promised": promised, "ahead": verdict.ahead}

@@ -74,27 +74,25 @@ def gather(
         if occurrence.key in kept or occurrence.interval.start > now + AHEAD:
             continue
         identifier = run_id(identity, occurrence.key)
+        known = runs.get(identifier)
+        over = _is_over(spec, occurrence, now)
+        if over and not isinstance(known, SeenRun):
+            if not isinstance(known, Absent):
+                lookups.append(identifier)
+                continue
+            reason = _why_unseen(identity, spec, occurrence, seen)
+            if reason is not None:
+                kept[occurrence.key] = replace(
+                    _opened(occurrence),
+                    state=State.MISSED,
+                    reason=reason,
+                    since=now,
+                    end_time=occurrence.interval.end,
+                )
+            continue
         # A run may be there already: the status was lost, or the object was made anew (R2, R9).
-        line = follow(_opened(occurrence), runs.get(identifier), identity, gpus)
-        if _is_over(spec, occurrence, now):
-            match runs.get(identifier):
-                case SeenRun():
-                    pass
-                case Absent():
-                    reason = _why_unseen(identity, spec, occurrence, seen)
-                    if reason is None:
-                        continue
-                    line = replace(
-                        line,
-                        state=State.MISSED,
-                        reason=reason,
-                        since=now,
-                        end_time=occurrence.interval.end,
-                    )
-                case _:
-                    lookups.append(identifier)
-                    continue
-        elif any(_replaces(occurrence, old, spec.time_zone) for old in replaced):
+        line = follow(_opened(occurrence), known, identity, gpus)
+        if not over and any(_replaces(occurrence, old, spec.time_zone) for old in replaced):
             line = replace(
                 line, state=State.SUPERSEDED, reason=Reason.REPLACED, since=now, end_time=now
             )
@@ -111,14 +109,16 @@ def _near(
     found: dict[str, Occurrence] = {}
     following: datetime | None = None
     missing = set(recorded)
+    first, last = now - BEHIND, now + AHEAD
     for occurrence in seen.layout.occurrences:  # sorted by start
-        if occurrence.interval.start > now + AHEAD:
-            following = following or occurrence.interval.start
+        interval = occurrence.interval
+        if interval.start > last:
+            following = following or interval.start
             if not missing:
                 break
             if occurrence.key in missing:  # it was moved far ahead
                 found[occurrence.key] = occurrence
-        elif occurrence.interval.end > now - BEHIND:
+        elif interval.end > first:
             found[occurrence.key] = occurrence
         missing.discard(occurrence.key)
     manual = overriding(seen.layout, seen.override, now, past_calendar=seen.airflow.allow_override)
@@ -170,35 +170,41 @@ def _opened(occurrence: Occurrence) -> Line:
 
 
 def _window(occurrence: Occurrence) -> Span:
-    if not occurrence.pieces:
-        return occurrence.interval
-    return Span(occurrence.pieces[0].start, occurrence.pieces[-1].end)
+    pieces = occurrence.pieces
+    if len(pieces) == 1:
+        return pieces[0]
+    return Span(pieces[0].start, pieces[-1].end) if pieces else occurrence.interval
 
 
-_COMES_BACK: Final = frozenset({State.MISSED, State.CANCELLED})
+_COMES_BACK: Final = (State.MISSED, State.CANCELLED)
 
 
 def _placed(line: Line, occurrence: Occurrence, spec: TrainingWindow, now: datetime) -> Line:
     """The line at the occurrence's present place; one that missed its time may get another."""
-    line = replace(
-        line,
-        window=_window(occurrence),
-        entry=occurrence.entry,
-        series=occurrence.series,
-        original_start=occurrence.original_start,
-        absent=0,
-    )
+    window = _window(occurrence)
+    if line.window != window or line.absent or not _describes(line, occurrence):
+        line = replace(
+            line,
+            window=window,
+            entry=occurrence.entry,
+            series=occurrence.series,
+            original_start=occurrence.original_start,
+            absent=0,
+        )
+    if line.state not in _COMES_BACK or line.trigger_time is not None:
+        return line
     deadline = start_deadline(spec, occurrence)
-    again = (
-        line.state in _COMES_BACK
-        and line.trigger_time is None
-        and line.reason is not Reason.RUN_ID_CONFLICT
-        and deadline is not None
-        and now < deadline
+    if line.reason is Reason.RUN_ID_CONFLICT or deadline is None or now >= deadline:
+        return line
+    return replace(line, state=State.PLANNED, reason=Reason.AHEAD, since=now, end_time=None)
+
+
+def _describes(line: Line, occurrence: Occurrence) -> bool:
+    return (
+        line.entry == occurrence.entry
+        and line.series == occurrence.series
+        and line.original_start == occurrence.original_start
     )
-    if again:
-        return replace(line, state=State.PLANNED, reason=Reason.AHEAD, since=now, end_time=None)
-    return line
 
 
 def _missing(
@@ -344,6 +350,8 @@ _CONDITION_OF: Final[dict[Reason, str]] = {
             Reason.DAG_PAUSED,
             Reason.DAG_STALE,
             Reason.DAG_HAS_IMPORT_ERRORS,
+            Reason.AIRFLOW_POOL_NOT_FOUND,
+            Reason.AIRFLOW_POOL_TOO_SMALL,
             Reason.INVALID_CONF,
             Reason.SCHEDULER_UNHEALTHY,
             Reason.AIRFLOW_UNSUPPORTED,
@@ -368,6 +376,8 @@ def forget(lines: Iterable[Line], history_limit: int, now: datetime) -> tuple[Li
     """
     ordered = sorted(lines, key=lambda line: (_when(line, now), line.id))
     over = [line for line in ordered if line.state.is_final]
+    if not over:
+        return tuple(ordered)
     old = sum(1 for line in over if _when(line, now) <= now - BEHIND)
     many = max(0, old - history_limit, len(ordered) - LEDGER_LIMIT)
     dropped = {line.id for line in over[:many]}

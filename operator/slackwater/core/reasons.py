@@ -34,6 +34,8 @@ class Reason(StrEnum):
     DAG_NOT_GRANTED = "DagNotGranted"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"
+    IDENTITY_NOT_LENT = "IdentityNotLent"
+    IDENTITY_UNREADABLE = "IdentityUnreadable"
     FREE_BUSY_CANNOT_TRIGGER = "FreeBusyCannotTrigger"
     FIELD_UNAVAILABLE = "FieldUnavailable"
     EXCEEDS_GRANT = "ExceedsGrant"
@@ -53,6 +55,7 @@ class Reason(StrEnum):
     MALFORMED = "Malformed"
     TOO_LARGE = "TooLarge"
     LIMIT_EXCEEDED = "LimitExceeded"
+    INTERNAL_ERROR = "InternalError"
     # --- calendars
     STALE = "Stale"
     UNSTABLE_UIDS = "UnstableUIDs"
@@ -71,9 +74,13 @@ class Reason(StrEnum):
     STALE_SAMPLE = "StaleSample"
     LOW_COVERAGE = "LowCoverage"
     PROMISES_UNKNOWN = "PromisesUnknown"
+    RESERVATIONS_UNKNOWN = "ReservationsUnknown"
     # --- waiting for room
     WAITING_FOR_GPUS = "WaitingForGPUs"
     WAITING_FOR_TURN = "WaitingForTurn"
+    RESERVED = "Reserved"
+    OFF_PEAK = "OffPeak"
+    PLAN_MOVED = "PlanMoved"
     EXCEEDS_CAPACITY = "ExceedsCapacity"
     TOO_BUSY = "TooBusy"
     NOT_QUIET_LONG_ENOUGH = "NotQuietLongEnough"
@@ -89,6 +96,8 @@ class Reason(StrEnum):
     DAG_PAUSED = "DagPaused"
     DAG_STALE = "DagStale"
     DAG_HAS_IMPORT_ERRORS = "DagHasImportErrors"
+    AIRFLOW_POOL_NOT_FOUND = "AirflowPoolNotFound"
+    AIRFLOW_POOL_TOO_SMALL = "AirflowPoolTooSmall"
     DAG_HAS_SCHEDULE = "DagHasSchedule"
     INVALID_CONF = "InvalidConf"
     RUN_ID_CONFLICT = "RunIdConflict"
@@ -123,3 +132,5 @@ class Reason(StrEnum):
     DRAINED = "Drained"
     RUN_DELETED = "RunDeleted"
     ALREADY_RAN = "AlreadyRan"
+
+    __hash__ = str.__hash__  # as equality; Enum's own is ten times slower, and used all the time

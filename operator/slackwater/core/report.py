@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from slackwater.core.ledger import Line, State
-from slackwater.core.occurrence import Occurrence
+from slackwater.core.prospect import prospect
 from slackwater.core.seen import Seen, Trouble
-from slackwater.core.span import Span
 from slackwater.core.spec import Identity, StopPolicy, TrainingWindow
 from slackwater.core.start import (
     Gate,
@@ -21,10 +20,16 @@ from slackwater.core.start import (
     expected,
     trouble_with,
 )
-from slackwater.core.status import CONDITION_TYPES, Condition, Status, Truth, settled
+from slackwater.core.status import Condition, Status, Truth, settled
 from slackwater.core.words import Reason, say
 from slackwater.core.zone import zone
 
+_CLOCKS: Final = {
+    "since": "%H:%M",
+    "planned_start": "%a %H:%M",
+    "planned_before": "%a %H:%M",
+    "latest_start": "%a %H:%M",
+}
 _UNKNOWN: Final = frozenset({Reason.NOT_READ_YET})
 
 
@@ -39,8 +44,11 @@ class Waiting:
 def sentence(reason: Reason, gaps: Mapping[str, object], time_zone: str) -> str:
     """The sentence of a reason with its instants in a zone, for people.
 
-    An instant of the gap `since` is a clock time; any other names its day.
+    An instant of the gap `since` is a clock time, one of the off-peak plan names its weekday, any
+    other its date.
     """
+    if not gaps:
+        return say(reason)
     return _sentence(reason, tuple(gaps.items()), time_zone)
 
 
@@ -48,7 +56,7 @@ def sentence(reason: Reason, gaps: Mapping[str, object], time_zone: str) -> str:
 def _sentence(reason: Reason, gaps: tuple[tuple[str, object], ...], time_zone: str) -> str:
     local = zone(time_zone)
     worded = {
-        name: value.astimezone(local).strftime("%H:%M" if name == "since" else "%Y-%m-%d %H:%M")
+        name: value.astimezone(local).strftime(_CLOCKS.get(name, "%Y-%m-%d %H:%M"))
         if isinstance(value, datetime)
         else value
         for name, value in gaps
@@ -60,12 +68,13 @@ def report(
     identity: Identity,
     spec: TrainingWindow,
     before: Status,
+    lines: tuple[Line, ...],
     seen: Seen,
     waiting: Waiting | None,
     now: datetime,
 ) -> Status:
-    """The status around the ledger that `before` already holds anew."""
-    return _Report(identity, spec, before, seen, waiting, now).status()
+    """The status around the new `lines`; `before` is the one that stood until now."""
+    return _Report(identity, spec, before, lines, seen, waiting, now).status()
 
 
 def unreadable(identity: Identity, before: Status, trouble: Trouble, now: datetime) -> Status:
@@ -89,57 +98,52 @@ class _Report:
         identity: Identity,
         spec: TrainingWindow,
         before: Status,
+        lines: tuple[Line, ...],
         seen: Seen,
         waiting: Waiting | None,
         now: datetime,
     ) -> None:
-        self.identity, self.spec, self.before = identity, spec, before
+        self.identity, self.spec, self.before, self.lines = identity, spec, before, lines
         self.seen, self.waiting, self.now = seen, waiting, now
+        self.past = {condition.type: condition for condition in before.conditions}
         self.trouble = trouble_with(spec, seen)
-        self.lines = {line.id: line for line in before.lines}
-        self.window = self.next_window()
+        self.calendars = calendar_gate(seen, now)
+        self.prospect = prospect(seen.layout, lines, now)
 
     def status(self) -> Status:
-        lines = self.before.lines
-        return replace(
-            self.before,
+        before, window = self.before, self.prospect.following
+        times = Times(
+            before.last_schedule_time, before.last_successful_time, before.last_missed_time
+        )
+        for line in self.lines:
+            times.note(line)
+        is_open = self.window_open()
+        return Status(
             observed_generation=self.identity.generation,
-            conditions=self.conditions(),
-            message=self.message(),
-            next_window_start=self.window.start if self.window else None,
-            next_window_end=self.window.end if self.window else None,
-            last_schedule_time=_latest(
-                self.before.last_schedule_time,
-                (line.trigger_time for line in lines if line.trigger_time),
+            conditions=(
+                self.ready(),
+                self.calendars_synced(),
+                is_open,
+                self.capacity_available(),
+                self.dag_ready(),
             ),
-            last_successful_time=_latest(
-                self.before.last_successful_time,
-                (x.end_time for x in lines if x.state is State.SUCCEEDED and x.end_time),
-            ),
-            last_missed_time=_latest(
-                self.before.last_missed_time,
-                (x.end_time for x in lines if x.state is State.MISSED and x.end_time),
-            ),
+            message=self.message(is_open),
+            next_window_start=window.start if window else None,
+            next_window_end=window.end if window else None,
+            last_schedule_time=times.scheduled,
+            last_successful_time=times.successful,
+            last_missed_time=times.missed,
             expected_duration=expected(self.spec, self.seen),
+            lines=self.lines,
         )
 
     # --- conditions
-
-    def conditions(self) -> tuple[Condition, ...]:
-        made = {
-            "Ready": self.ready(),
-            "CalendarsSynced": self.calendars_synced(),
-            "WindowOpen": self.window_open(),
-            "CapacityAvailable": self.capacity_available(),
-            "DagReady": self.dag_ready(),
-        }
-        return tuple(made[kind] for kind in CONDITION_TYPES)
 
     def condition(
         self, kind: str, truth: Truth, reason: Reason, gaps: Mapping[str, object] | None = None
     ) -> Condition:
         return settled(
-            self.before.condition(kind),
+            self.past.get(kind),
             kind,
             truth,
             reason,
@@ -158,9 +162,8 @@ class _Report:
         return self.condition("Ready", Truth.TRUE, Reason.ACCEPTED)
 
     def calendars_synced(self) -> Condition:
-        gate = calendar_gate(self.seen, self.now)
-        if gate is not None:
-            return self.failing("CalendarsSynced", gate)
+        if self.calendars is not None:
+            return self.failing("CalendarsSynced", self.calendars)
         layout = self.seen.layout
         if layout is not None and layout.unreadable:
             gaps = {"count": layout.unreadable}
@@ -171,13 +174,16 @@ class _Report:
         return self.condition("CalendarsSynced", Truth.TRUE, Reason.SYNCED)
 
     def window_open(self) -> Condition:
-        if self.window is None:
-            return self.condition("WindowOpen", Truth.FALSE, Reason.NONE_AHEAD)
-        if self.now in self.window:
-            gaps = {"until": self.window.end}
-            return self.condition("WindowOpen", Truth.TRUE, Reason.OPEN, gaps)
-        gaps = {"start": self.window.start}
-        return self.condition("WindowOpen", Truth.FALSE, Reason.CLOSED, gaps)
+        kind, found = "WindowOpen", self.prospect
+        if found.present is not None:
+            return self.condition(kind, Truth.TRUE, Reason.OPEN, {"until": found.present.end})
+        if found.emptied and (found.emptied_now or found.following is None):
+            return self.condition(kind, Truth.FALSE, Reason.EMPTY_WINDOW)
+        if found.following is not None:
+            return self.condition(
+                kind, Truth.FALSE, Reason.CLOSED, {"start": found.following.start}
+            )
+        return self.condition(kind, Truth.FALSE, Reason.NONE_AHEAD)
 
     def capacity_available(self) -> Condition:
         kind, gpu, pool = "CapacityAvailable", self.spec.gpu, self.seen.pool
@@ -189,7 +195,7 @@ class _Report:
         early = early_capacity(gpu, pool)
         if early is not None:
             return self.failing(kind, early)
-        if any(line.state.is_active for line in self.before.lines):
+        if any(line.state.is_active for line in self.lines):
             gaps = {"pool": pool.ref, "count": gpu.count, "free": gpu.count}
             return self.condition(kind, Truth.TRUE, Reason.ENOUGH, gaps)
         return self.condition(
@@ -213,11 +219,12 @@ class _Report:
 
     # --- the sentence
 
-    def message(self) -> str:
+    def message(self, is_open: Condition) -> str:
         if self.trouble is not None:
             return self.say(self.trouble.reason, self.trouble.gaps)
-        for state in (State.RUNNING, State.TRIGGERED, State.INTENDED):
-            for line in self.before.lines:
+        active = [line for line in self.lines if line.state.is_active]
+        for state in (State.RUNNING, State.TRIGGERED, State.INTENDED) if active else ():
+            for line in active:
                 if line.state is state:
                     return self.say(line.reason, self.line_gaps(line))
         if self.waiting is not None:
@@ -225,17 +232,12 @@ class _Report:
             return self.say(self.waiting.gate.reason, gaps)
         if self.spec.suspend:
             return self.say(Reason.SUSPENDED, {})
-        gate = calendar_gate(self.seen, self.now)
-        if gate is not None:
-            return self.say(gate.reason, gate.gaps)
-        for line in self.before.lines:
+        if self.calendars is not None:
+            return self.say(self.calendars.reason, self.calendars.gaps)
+        for line in self.lines:
             if line.reason is Reason.EVENT_VANISHED and not line.state.is_final:
                 return self.say(line.reason, {})
-        if self.window is None:
-            return self.say(Reason.NONE_AHEAD, {})
-        if self.now in self.window:
-            return self.say(Reason.OPEN, {"until": self.window.end})
-        return self.say(Reason.CLOSED, {"start": self.window.start})
+        return is_open.message
 
     def line_gaps(self, line: Line) -> dict[str, object]:
         return {
@@ -264,37 +266,25 @@ class _Report:
     def say(self, reason: Reason, gaps: Mapping[str, object]) -> str:
         return sentence(reason, gaps, self.spec.time_zone)
 
-    # --- the next window
 
-    def next_window(self) -> Span | None:
-        """The piece that is open or comes next and has not been used yet."""
-        best: Span | None = None
-        for piece in self.pieces():
-            if piece.end > self.now and (best is None or piece < best):
-                best = piece
-        return best
+@dataclass(slots=True)
+class Times:
+    """The latest of each kind of ending, as the ledger and its forgotten lines know them."""
 
-    def pieces(self) -> Iterator[Span]:
-        if self.seen.layout is None:
-            return
-        nearest: Span | None = None
-        for occurrence in self.seen.layout.occurrences:
-            if nearest is not None and occurrence.interval.start >= nearest.start:
-                return  # sorted by start: nothing earlier follows
-            for piece in self.unused(occurrence):
-                if piece.end > self.now and (nearest is None or piece.start < nearest.start):
-                    nearest = piece
-                yield piece
+    scheduled: datetime | None
+    successful: datetime | None
+    missed: datetime | None
 
-    def unused(self, occurrence: Occurrence) -> tuple[Span, ...]:
-        line = self.lines.get(occurrence.key)
-        if line is not None and (line.state.is_final or line.state.is_active):
-            return ()
-        return occurrence.pieces
+    def note(self, line: Line) -> None:
+        """Take in one line."""
+        self.scheduled = _later(self.scheduled, line.trigger_time)
+        if line.state is State.SUCCEEDED:
+            self.successful = _later(self.successful, line.end_time)
+        elif line.state is State.MISSED:
+            self.missed = _later(self.missed, line.end_time)
 
 
-def _latest(before: datetime | None, times: Iterator[datetime]) -> datetime | None:
-    newest = max(times, default=None)
-    if newest is None:
-        return before
-    return newest if before is None else max(before, newest)
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other)

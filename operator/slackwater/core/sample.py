@@ -29,6 +29,7 @@ class Sample:
         waiting: GPUs requested by pods that could land here and are bound nowhere.
         utilization: mean over the pool's GPUs, 0 to 1; None where nothing measures it.
         coverage: share of the pool's GPUs that report, 0 to 1; None where nothing measures it.
+        used_by: GPUs requested by bound pods per namespace, where that was asked for.
         visible: GPUs requested per DAG run by pods that carry the run's labels, where pods can
             be read; None where they cannot.
     """
@@ -40,6 +41,7 @@ class Sample:
     waiting: int = 0
     utilization: float | None = None
     coverage: float | None = None
+    used_by: Mapping[str, int] = field(default_factory=dict)
     visible: Mapping[str, int] | None = field(default=None)
     _empty: dict[int, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from slackwater.core.event import Busy
 from slackwater.core.span import Span
+
+EXPRESSION_KEY: Final = "$cel"
+"""What marks an expression in a conf."""
 
 
 class Effect(StrEnum):
@@ -32,6 +35,13 @@ class Overlap(StrEnum):
 
     EACH = "Each"
     ONCE = "Once"
+
+
+class StartPolicy(StrEnum):
+    """When inside its window a run starts."""
+
+    EARLIEST = "Earliest"
+    OFF_PEAK = "OffPeak"
 
 
 class Concurrency(StrEnum):
@@ -121,11 +131,29 @@ class GpuAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dag:
-    """`spec.dag`. `conf` is JSON with `{"$cel": expression}` anywhere in it."""
+    """`spec.dag`.
+
+    Attributes:
+        airflow: which AirflowInstance.
+        dag_id: of the DAG.
+        conf: JSON with `{"$cel": expression}` anywhere in it.
+        templated: whether the conf has an expression, so that each run has a conf of its own.
+    """
 
     airflow: Ref
     dag_id: str
     conf: dict[str, Any] = field(default_factory=dict)
+    templated: bool = field(init=False, default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "templated", has_expression(self.conf))
+
+
+def has_expression(conf: Any) -> bool:
+    """Whether a conf, or a part of one, has an expression anywhere in it."""
+    if isinstance(conf, dict):
+        return EXPRESSION_KEY in conf or any(map(has_expression, conf.values()))
+    return isinstance(conf, list | tuple) and any(map(has_expression, conf))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +166,7 @@ class TrainingWindow:
     time_zone: str = "UTC"
     suspend: bool = False
     overlap: Overlap = Overlap.EACH
+    start_policy: StartPolicy = StartPolicy.EARLIEST
     gpu: GpuAsk | None = None
     starting_deadline: timedelta | None = None
     expected_duration: timedelta | None = None
@@ -174,6 +203,20 @@ class PoolGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReservationRule:
+    """Which events of a calendar keep GPUs of a pool for others.
+
+    `gpus` is a number, or a CEL expression over `event` that gives one.
+    """
+
+    name: str
+    calendar: Ref
+    gpus: int | str
+    match: Match = field(default_factory=Match)
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRules:
     """What the core needs of a GPUPool's spec."""
 
@@ -182,4 +225,5 @@ class PoolRules:
     max_sample_age: timedelta = timedelta(seconds=120)
     min_coverage_percent: float = 90.0
     max_concurrent_runs: int | None = None
+    reservations: tuple[ReservationRule, ...] = ()
     metered: bool = True  # False for a static pool: only our own promises count

@@ -11,11 +11,12 @@ from slackwater.core.action import Refresh
 from slackwater.core.allot import Pool, exceeds, unusable
 from slackwater.core.ask import Ask
 from slackwater.core.conf import BadConf, check_params, conf_for, conf_variables
-from slackwater.core.fit import lasting, latest_finish, latest_start
+from slackwater.core.fit import Finish, lasting, latest_finish, latest_start
 from slackwater.core.follow import RETRY_DENIED
 from slackwater.core.gaps import fault_gaps, pool_gaps, sample_gaps, verdict_gaps
 from slackwater.core.identity import run_id
 from slackwater.core.keep import OVERRIDE_ENTRY
+from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.quiet import quiet
 from slackwater.core.run import Denied
@@ -28,6 +29,8 @@ from slackwater.core.spec import (
     GpuAsk,
     Identity,
     Privacy,
+    Ref,
+    StartPolicy,
     StopPolicy,
     TrainingWindow,
 )
@@ -54,28 +57,25 @@ class Considered:
 
     Exactly one of these holds: `gate` says what is in the way; `pending`, that the pool has not
     answered `ask` yet; `refresh`, that something is to be read once more; or, with none of them,
-    the run may start with `conf`.
+    the run may start.
     """
 
     gate: Gate | None = None
     ask: Ask | None = None
     pending: bool = False
     refresh: Refresh | None = None
-    conf: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def trouble_with(spec: TrainingWindow, seen: Seen) -> Gate | None:
     """What makes the configuration unusable, whatever the time: the Ready condition."""
     if seen.config is not None:
         return Gate("Ready", seen.config.reason, seen.config.gaps)
-    refusals = [
-        *(view.refused for _, view in sorted(seen.calendars.items())),
-        seen.airflow.refused,
-        seen.pool.refused if seen.pool else None,
-    ]
-    for refused in refusals:
-        if refused is not None:
-            return Gate("Ready", refused.reason, refused.gaps)
+    closed = [view for view in seen.calendars.values() if view.refused is not None]
+    refused = min(closed, key=_by_ref).refused if closed else seen.airflow.refused
+    if refused is None and seen.pool is not None:
+        refused = seen.pool.refused
+    if refused is not None:
+        return Gate("Ready", refused.reason, refused.gaps)
     if spec.gpu is None or seen.pool is None:
         return None
     limit = seen.pool.grant.max_gpus
@@ -85,11 +85,15 @@ def trouble_with(spec: TrainingWindow, seen: Seen) -> Gate | None:
     return None
 
 
+def _by_ref(view: CalendarView) -> Ref:
+    return view.ref
+
+
 def calendar_gate(seen: Seen, now: datetime) -> Gate | None:
     """The first calendar whose snapshot cannot carry a start."""
-    for _, view in sorted(seen.calendars.items()):
-        if view.usable(now):
-            continue
+    doubtful = [view for view in seen.calendars.values() if not view.usable(now)]
+    if doubtful:
+        view = min(doubtful, key=_by_ref)
         if view.snapshot is None:
             gaps = fault_gaps(f"Calendar {view.ref}")
             return Gate("CalendarsSynced", view.fault or Reason.NOT_READ_YET, gaps)
@@ -138,11 +142,7 @@ def consider(
     )
     if gate is not None:
         return Considered(gate)
-    try:
-        conf = conf_of(identity, spec, seen, occurrence, piece)
-    except BadConf as bad:
-        return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": str(bad)}))
-    wrong = check_params(conf, seen.airflow.facts.params_schema if seen.airflow.facts else {})
+    wrong = _conf_fault(identity, spec, seen, occurrence, piece)
     if wrong is not None:
         return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong}))
     ask: Ask | None = None
@@ -156,7 +156,7 @@ def consider(
         gaps = {"what": f"Airflow {seen.airflow.ref}", "limit": seen.airflow.starts_per_minute}
         return Considered(Gate("DagReady", Reason.START_RATE_LIMITED, gaps, slot), ask)
     refresh = _to_refresh(seen, now, calendars=occurrence.entry != OVERRIDE_ENTRY)
-    return Considered(ask=ask, refresh=refresh, conf=conf)
+    return Considered(ask=ask, refresh=refresh)
 
 
 def _before_the_pool(
@@ -213,6 +213,20 @@ def _fit_gate(
     return Gate("WindowOpen", finish.reason, gaps, finish.at)
 
 
+def _conf_fault(
+    identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
+) -> str | None:
+    """What is wrong with the conf for this start; expressions are evaluated where there are any."""
+    schema = seen.airflow.facts.params_schema if seen.airflow.facts else {}
+    if not spec.dag.templated:  # it was checked when the spec was read
+        return check_params(spec.dag.conf, schema) if schema else None
+    try:
+        conf = conf_of(identity, spec, seen, occurrence, piece)
+    except BadConf as bad:
+        return str(bad)
+    return check_params(conf, schema)
+
+
 def conf_of(
     identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
 ) -> dict[str, Any]:
@@ -265,7 +279,9 @@ def _room(
     if pool.rules.stop_policy is not StopPolicy.NONE:
         return Considered(Gate("CapacityAvailable", Reason.HELD, pool_gaps(gpu, pool)))
     duration = expected(spec, seen)
-    finish = latest_finish(spec, seen.layout, occurrence, piece, now) if seen.layout else None
+    finish: Finish | None = None
+    if duration is not None and seen.layout is not None:
+        finish = latest_finish(spec, seen.layout, occurrence, piece, now)
     ask = Ask(
         owner=identity.ref,
         occurrence=occurrence.key,
@@ -275,6 +291,8 @@ def _room(
         latest_start=latest_start(spec, occurrence, piece, finish, duration),
         window_start=piece.start,
         duration=duration,
+        pieces=(piece,),
+        off_peak=spec.start_policy is StartPolicy.OFF_PEAK,
         unconditional=occurrence.entry == OVERRIDE_ENTRY and pool.grant.allow_override,
     )
     if not ask.unconditional:
@@ -291,16 +309,28 @@ def _room(
     return Considered(ask=ask)
 
 
+def planned_start(line: Line, gate: Gate) -> datetime | None:
+    """When the off-peak plan means a waiting line to start, to the minute.
+
+    What holds it back otherwise says nothing of the plan, so the last one stands.
+    """
+    start = gate.gaps.get("planned_start")
+    if isinstance(start, datetime):
+        return start.replace(second=0, microsecond=0)
+    return line.planned_start
+
+
 def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
     """The pool cannot be read, is too busy, or not quiet for long enough."""
     assert pool.rules is not None
-    gaps = pool_gaps(gpu, pool)
     view = Pool(rules=pool.rules, sample=pool.sample, fault=pool.fault)
     reason = unusable(view, now)
+    if reason is None and gpu.max_utilization_percent is None:
+        return None
+    gaps = pool_gaps(gpu, pool)
     if reason is not None:
         return Gate("CapacityAvailable", reason, gaps | sample_gaps(pool), _stale_at(pool, now))
-    if gpu.max_utilization_percent is None:
-        return None
+    assert gpu.max_utilization_percent is not None
     if pool.sample is None or pool.sample.utilization is None:
         return Gate("CapacityAvailable", Reason.NO_DATA, gaps, _stale_at(pool, now))
     state = quiet(
@@ -343,14 +373,14 @@ def _to_refresh(seen: Seen, now: datetime, *, calendars: bool) -> Refresh | None
     """What was last looked at too long ago, and may be asked now (R9); None when all is fresh."""
     stale = [
         ref
-        for ref, view in sorted(seen.calendars.items())
+        for ref, view in seen.calendars.items()
         if calendars
         and not _looked_lately(view, now)
         and (view.retry_at is None or view.retry_at <= now)
     ]
     facts = seen.airflow.facts
     dag = facts is not None and facts.checked_at <= now - FACTS_VALID
-    return Refresh(tuple(stale), dag) if stale or dag else None
+    return Refresh(tuple(sorted(stale)), dag) if stale or dag else None
 
 
 def _looked_lately(view: CalendarView, now: datetime) -> bool:

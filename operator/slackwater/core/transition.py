@@ -74,7 +74,9 @@ def outline(status: Status) -> Status:
         message="",
         conditions=tuple(replace(condition, message="") for condition in status.conditions),
         lines=tuple(
-            replace(line, closest=None) if line.closest is not None else line
+            replace(line, closest=None, planned_start=None)
+            if line.closest is not None or line.planned_start is not None
+            else line
             for line in status.lines
         ),
     )

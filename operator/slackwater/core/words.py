@@ -102,6 +102,16 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.SECRET_KEY_NOT_FOUND: Word(
         "Secret {ref} has no key {key}.", "Add the key or correct the reference.", True
     ),
+    _R.IDENTITY_NOT_LENT: Word(
+        "The operator's configuration does not lend identity {identity} to this object.",
+        "Have it name this namespace and host for the identity, or use credentials of a Secret.",
+        True,
+    ),
+    _R.IDENTITY_UNREADABLE: Word(
+        "The token of identity {identity} cannot be read.",
+        "Look at the file that the operator's configuration names for it.",
+        True,
+    ),
     _R.FREE_BUSY_CANNOT_TRIGGER: Word(
         "{field}: a calendar at privacy FreeBusy has no event identities, so it cannot trigger.",
         "Use effect Deny or Allow, or raise the calendar's privacy to Basic.",
@@ -160,6 +170,11 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.LIMIT_EXCEEDED: Word(
         "{what} holds more than the documented limits.",
         "Split the calendar or simplify the repeating event.",
+        True,
+    ),
+    _R.INTERNAL_ERROR: Word(
+        "{what} cannot be read because of a fault in Slackwater ({detail}).",
+        "Report it with the traceback in Slackwater's log; it is tried again by itself.",
         True,
     ),
     _R.STALE: Word(
@@ -222,12 +237,26 @@ WORDS: Final[dict[Reason, Word]] = {
         "The runs that may hold GPUs of {pool} are not known yet.",
         "It passes when Airflow answers.",
     ),
+    _R.RESERVATIONS_UNKNOWN: Word(
+        "The reservations of {pool} are not known: Calendar {calendar} cannot be read.",
+        "See the status of that Calendar and its allowedNamespaces.",
+        True,
+    ),
     _R.WAITING_FOR_GPUS: Word(
         "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}."
     ),
     _R.WAITING_FOR_TURN: Word(
         "Waiting for a turn in {pool} since {since}: {ahead} ahead, {free} free{promised}."
     ),
+    _R.RESERVED: Word(
+        "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}, but {reserved} "
+        "are reserved by calendar until {until}."
+    ),
+    _R.OFF_PEAK: Word(
+        "Planned for {planned_start}: load expected {expected} %, now {present} %; "
+        "latest start {latest_start}."
+    ),
+    _R.PLAN_MOVED: Word("The planned start moved from {planned_before} to {planned_start}."),
     _R.EXCEEDS_CAPACITY: Word(
         "{count} GPUs are asked for, but {pool} has {capacity} in pods of {per_pod}.",
         "Ask for less or choose another pool.",
@@ -270,6 +299,16 @@ WORDS: Final[dict[Reason, Word]] = {
     ),
     _R.DAG_HAS_IMPORT_ERRORS: Word(
         "The file of DAG {dag} has import errors.", "See Airflow's import errors.", True
+    ),
+    _R.AIRFLOW_POOL_NOT_FOUND: Word(
+        "A task of DAG {dag} wants Airflow's pool {detail}, which does not exist: it would hang.",
+        "Create the pool in Airflow, or correct the task's pool.",
+        True,
+    ),
+    _R.AIRFLOW_POOL_TOO_SMALL: Word(
+        "A task of DAG {dag} wants more slots than Airflow's pool {detail} has: it would hang.",
+        "Give the pool more slots in Airflow, or correct the task's pool_slots.",
+        True,
     ),
     _R.DAG_HAS_SCHEDULE: Word(
         "DAG {dag} also has a schedule of its own and runs outside these windows.",
@@ -334,7 +373,8 @@ def say(reason: Reason, **gaps: object) -> str:
     >>> say(Reason.DAG_PAUSED, dag="train_llm")
     'DAG train_llm is paused.'
     """
-    return WORDS[reason].sentence.format_map(_Gaps(gaps))
+    sentence = WORDS[reason].sentence
+    return sentence.format_map(_Gaps(gaps)) if "{" in sentence else sentence
 
 
 class _Gaps(dict[str, object]):

@@ -102,6 +102,7 @@ class PoolConfig:
         select_nodes: names by node selector.
         tolerations: taints that do not make a node unusable.
         resource: the extended resource that stands for a GPU.
+        namespaces: whose pods' GPUs are counted apart, for reservations.
     """
 
     ref: Ref
@@ -109,6 +110,7 @@ class PoolConfig:
     select_nodes: SelectNodes | None = None
     tolerations: tuple[Toleration, ...] = ()
     resource: str = "nvidia.com/gpu"
+    namespaces: frozenset[str] = frozenset()
 
 
 def describe(ref: Ref, query: str | None = None) -> str:

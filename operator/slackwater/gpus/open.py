@@ -95,6 +95,7 @@ def pool_config(ref: Ref, spec: GPUPoolSpec, node_names: NodeNames) -> PoolConfi
             Toleration(key=one.key, value=one.value, effect=one.effect) for one in spec.tolerations
         ),
         resource=spec.resource,
+        namespaces=frozenset(name for one in spec.reservations for name in one.namespaces),
     )
 
 

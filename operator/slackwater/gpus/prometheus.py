@@ -23,6 +23,8 @@ from slackwater.ports import Clock, SecretReader
 
 STEP: Final = 15.0
 """Seconds between points of the history, where it is not too long for that."""
+DEMAND_STEP: Final = 1800.0
+"""The same of the history of demand, which reaches back for weeks."""
 WORK_LIMIT: Final = 2_000_000
 """Points times GPUs of one history query: some seconds of a server's time, and far below the
 50 million samples at which Prometheus gives up (--query.max-samples)."""
@@ -89,7 +91,10 @@ class PrometheusPool:
         if self._config.mode is Mode.EXPORTER:
             return await self._sample_exporter(nodes)
         narrow = nodes.names is None or len(nodes.pattern) <= PATTERN_LIMIT
-        asked = queries.kubernetes(self._scope(nodes.pattern if narrow else None))
+        scope = self._scope(nodes.pattern if narrow else None)
+        asked = queries.kubernetes(scope)
+        if self._pool.namespaces:
+            asked["namespaces"] = queries.requested_by(scope, self._pool.namespaces)
         look = await self._look(asked, nodes)
         return read_kubernetes(look, self._clock.now())
 
@@ -108,29 +113,62 @@ class PrometheusPool:
         Raises:
             PoolError: TOO_MANY_SERIES, or as `PrometheusClient.query`.
         """
-        nodes = await self._membership()
-        scope = self._scope(nodes.pattern)
+        scope = self._scope((await self._membership()).pattern)
         own = self._config.queries.get("utilization")
-        seen = await self._client.query(queries.gpus_seen(scope) if own is None else "vector(0)")
+        text = queries.utilization(scope) if own is None else own
+        found = await self._history(scope, text, "utilization", since, STEP)
+        return tuple((at, min(max(value, 0.0), 1.0)) for at, value in found)
+
+    async def demand_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        """GPUs that others asked for, every half-hour or less often where that is too much.
+
+        Raises:
+            PoolError: TOO_MANY_SERIES, or as `PrometheusClient.query`.
+        """
+        scope = self._scope((await self._membership()).pattern)
+        raw = self._config.queries.get("requested")
+        if raw is None and self._config.mode is Mode.EXPORTER:
+            raw = queries.held(scope, self._config.busy_percent / 100)
+        elif raw is None:
+            raw = queries.requested(scope)
+        ref = self._pool.ref
+        text = queries.foreground(ref.namespace, ref.name, raw)
+        found = await self._history(scope, text, "requested", since, DEMAND_STEP)
+        return tuple((at, max(value, 0.0)) for at, value in found)
+
+    async def _history(
+        self, scope: Scope, text: str, name: str, since: datetime, least: float
+    ) -> list[tuple[datetime, float]]:
+        """One series from `since` until now by the server's clock, at times on ours.
+
+        Args:
+            scope: which GPUs, to know how much work each point is.
+            text: PromQL of the one series.
+            name: of `spec.source.prometheus.queries` that may stand behind it.
+            since: on our clock.
+            least: seconds between points, where that is not too much.
+        """
+        own = name in self._config.queries
+        seen = await self._client.query("vector(0)" if own else queries.gpus_seen(scope))
         now = self._clock.now()
         seconds = (now - since).total_seconds()
         if seconds <= 0 or not seen:
-            return ()
+            return []
         server_now, gpus = seen[0].time, max(1.0, seen[0].value)
-        most = POINTS_LIMIT if own is not None else min(POINTS_LIMIT, max(10, WORK_LIMIT / gpus))
-        step = max(STEP, math.ceil(seconds / (most - 1)))
-        what = None if own is None else describe(self._pool.ref, "utilization")
+        most = POINTS_LIMIT if own else min(POINTS_LIMIT, max(10, WORK_LIMIT / gpus))
+        step = max(least, math.ceil(seconds / (most - 1)))
+        what = describe(self._pool.ref, name) if own else None
         series = await self._client.query_range(
-            own or queries.utilization(scope), server_now - seconds, server_now, step, what=what
+            text, server_now - seconds, server_now, step, what=what
         )
         if len(series) > 1:
             raise PoolError(Reason.TOO_MANY_SERIES, what=what or describe(self._pool.ref))
         ahead = now - datetime.fromtimestamp(server_now, UTC)
-        return tuple(
-            (datetime.fromtimestamp(time, UTC) + ahead, min(max(value, 0.0), 1.0))
+        return [
+            (datetime.fromtimestamp(time, UTC) + ahead, value)
             for one in series
             for time, value in one.points
-        )
+        ]
 
     async def aclose(self) -> None:
         """Let connections go."""

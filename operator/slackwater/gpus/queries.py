@@ -42,6 +42,8 @@ REPORT: Final = 1024
 HELD_MEMORY_MIB: Final = 500
 """A GPU that holds more than this is in use though it may idle: a CUDA context with its
 libraries takes about 500 MiB, a desktop or an idle driver less."""
+FOREGROUND: Final = "slackwater_pool_foreground_gpus"
+"""Our own gauge: GPUs asked of a pool by others than runs of ours."""
 MOST_SEEN: Final = timedelta(hours=24)
 
 _HOSTS: Final = ", ".join(HOST_LABELS)
@@ -158,9 +160,21 @@ def requested(scope: Scope) -> str:
     """
     mains = _requests(scope, "kube_pod_container_resource_requests")
     inits = _requests(scope, "kube_pod_init_container_resource_requests")
+    return _summed("node", mains, inits)
+
+
+def requested_by(scope: Scope, namespaces: Iterable[str]) -> str:
+    """The same of pods bound to a node, for some namespaces. Labels: namespace, node."""
+    matchers = f"{scope.of_resource}, {scope.on_node}, namespace=~{quoted(one_of(namespaces))}"
+    mains = f"kube_pod_container_resource_requests{{{matchers}}}"
+    inits = f"kube_pod_init_container_resource_requests{{{matchers}}}"
+    return _summed("namespace, node", mains, inits)
+
+
+def _summed(by: str, mains: str, inits: str) -> str:
     by_pod = f"by ({_POD}, node)"
     return (
-        f"sum by (node) (max {by_pod} ("
+        f"sum by ({by}) (max {by_pod} ("
         f"sum {by_pod} (max by ({_POD}, node, container) ({mains}))"
         f' or label_replace(max {by_pod} ({inits}), "part", "init", "", "")'
         f') unless on ({_POD}) (kube_pod_status_phase{{phase=~"Succeeded|Failed"}} == 1))'
@@ -232,6 +246,19 @@ def held(scope: Scope, busy: float) -> str:
     limit = HELD_MEMORY_MIB
     memory = f"max by ({_GPU}) ({mib} > {limit} or {size} > {limit * 1024 * 1024})"
     return f"count by ({_HOSTS}) ({gpu_load(scope)} > {busy:g} or {memory})"
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+def foreground(namespace: str, name: str, raw: str) -> str:
+    """GPUs that others asked of the pool: as Slackwater itself recorded them, else `raw`.
+
+    A Prometheus that scrapes Slackwater may keep its own label `namespace` and rename ours.
+    """
+    series = f"{FOREGROUND}{{name={quoted(name)}, "
+    ours = f"{series}namespace={quoted(namespace)}}} or {series}exported_namespace={quoted(namespace)}}}"
+    return f"max({ours}) or sum({raw})"
 
 
 # --- age ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -81,7 +81,7 @@ def read_kubernetes(look: Look, now: datetime) -> Sample:
         capacity = sum(listed.values())
     reported = sum(min(gpus, loads.get(node, _Load()).gpus) for node, gpus in allocatable.items())
     offered = sum(allocatable.values())
-    return _sample(
+    found = _sample(
         look,
         now,
         capacity=capacity,
@@ -91,6 +91,7 @@ def read_kubernetes(look: Look, now: datetime) -> Sample:
         loads=loads,
         coverage=reported / offered if offered else None,
     )
+    return replace(found, used_by=_by_namespace(look))
 
 
 def read_exporter(look: Look, most_seen: int, now: datetime) -> Sample:
@@ -171,6 +172,16 @@ def _by_node(look: Look, question: str) -> dict[str, float]:
         if (name := _node_of(row)) == "" or look.names is None or name in look.names:
             found[name] = found.get(name, 0.0) + row.value
     return found
+
+
+def _by_namespace(look: Look) -> dict[str, int]:
+    """GPUs that pods on the pool's nodes request, of the namespaces that were asked for."""
+    found: dict[str, float] = {}
+    for row in _rows(look, "namespaces"):
+        if look.names is None or _node_of(row) in look.names:
+            namespace = row.labels.get("namespace", "")
+            found[namespace] = found.get(namespace, 0.0) + row.value
+    return {namespace: math.floor(gpus) for namespace, gpus in found.items()}
 
 
 def _node_of(row: Row) -> str:

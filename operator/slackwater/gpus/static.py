@@ -34,5 +34,10 @@ class StaticPool:
         del since
         return ()
 
+    async def demand_since(self, since: datetime) -> tuple[tuple[datetime, float], ...]:
+        """Nothing: there is nobody else."""
+        del since
+        return ()
+
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -10,15 +10,18 @@ Errors never hold a URL, a host or a header: the path of a feed is often its pas
 """
 
 from slackwater.net.client import NetError, Reply, check_target, fetch, open_session, retry_after
+from slackwater.net.identity import Identities, OperatorIdentity
 from slackwater.net.policy import CALENDAR_POLICY, SERVICE_POLICY, Address, NetPolicy, Network
 
 __all__ = [
     "CALENDAR_POLICY",
     "SERVICE_POLICY",
     "Address",
+    "Identities",
     "NetError",
     "NetPolicy",
     "Network",
+    "OperatorIdentity",
     "Reply",
     "check_target",
     "fetch",

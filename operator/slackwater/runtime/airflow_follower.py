@@ -6,17 +6,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import Final
 
 from slackwater.core.run import Absent, DagFacts, Denied, InDoubt, Known, Seen
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import Ref
 from slackwater.core.start import FACTS_VALID
-from slackwater.errors import DependencyError, SlackwaterError
+from slackwater.errors import DependencyError
 from slackwater.ports import Airflow, Clock
+from slackwater.runtime.backoff import Backoff, trouble_of
 
 IDLE_INTERVAL: Final = timedelta(minutes=10)
-FIRST_BACKOFF: Final = timedelta(seconds=5)
 LONGEST_BACKOFF: Final = timedelta(minutes=2)
 MINUTE: Final = timedelta(minutes=1)
 
@@ -27,6 +28,7 @@ class AirflowFollower:
     Args:
         ref: the AirflowInstance.
         clock: the present.
+        random: jitters back-off.
         prefix: what the ids of our runs begin with.
         run_changed: called with each run whose record changed.
         changed: called when the server's own condition or a DAG's facts changed.
@@ -36,6 +38,7 @@ class AirflowFollower:
         self,
         ref: Ref,
         clock: Clock,
+        random: Random,
         prefix: str,
         run_changed: Callable[[str, Known], None],
         changed: Callable[[], None],
@@ -59,7 +62,7 @@ class AirflowFollower:
         self._facts: dict[str, DagFacts] = {}
         self._wanted: set[str] = set()
         self._starts: deque[datetime] = deque()
-        self._failures = 0
+        self._backoff = Backoff(random, LONGEST_BACKOFF)
 
     def configure(
         self, airflow: Airflow | None, interval: timedelta, starts_per_minute: int | None
@@ -68,7 +71,7 @@ class AirflowFollower:
         if airflow is not self.airflow:
             self._facts.clear()
             self.fault, self.version = None, None
-            self._failures = 0
+            self._backoff.ended()
         self.airflow, self.interval = airflow, interval
         self.starts_per_minute = starts_per_minute
 
@@ -79,6 +82,7 @@ class AirflowFollower:
             for dag_id, facts in self._facts.items()
         }
         self._starts = deque(at + by for at in self._starts)
+        self._backoff.clock_jumped()
         if self.listed_at is not None:
             self.listed_at += by
 
@@ -168,19 +172,25 @@ class AirflowFollower:
     # --- looking
 
     async def look(self) -> None:
-        """One round: version once, facts that are wanted, then all active runs of ours."""
+        """One round: version once, facts that are wanted, then all active runs of ours.
+
+        A server that failed is left alone for a while, whoever wants it looked at.
+        """
         airflow = self.airflow
         if airflow is None:
             return
+        if self._backoff.holds(self._clock.now()):
+            self.next_at = self._backoff.until
+            return
         try:
             await self._round(airflow)
-        except SlackwaterError as error:
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
             if airflow is self.airflow:
                 self._failed(error)
             return
         if airflow is not self.airflow:
             return
-        self._failures = 0
+        self._backoff.ended()
         healed, self.fault = self.fault is not None, None
         wait = self.interval if self.busy or self._wanted else IDLE_INTERVAL
         self.next_at = self._clock.now() + wait
@@ -201,7 +211,7 @@ class AirflowFollower:
                 continue
             try:
                 facts = await airflow.preflight(dag_id)
-            except SlackwaterError:
+            except Exception:
                 self._wanted |= wanted
                 raise
             if airflow is not self.airflow:
@@ -240,13 +250,11 @@ class AirflowFollower:
         if first:
             self._changed()
 
-    def _failed(self, error: SlackwaterError) -> None:
-        self._failures += 1
-        wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(self._failures, 8)))
+    def _failed(self, error: Exception) -> None:
         asked = error.retry_after if isinstance(error, DependencyError) else None
-        self.next_at = self._clock.now() + max(wait, asked or timedelta())
-        before, self.fault = self.fault, Trouble(error.reason, error.gaps)
-        if before is None or before.reason is not error.reason:
+        self.next_at = self._backoff.failed(self._clock.now(), asked)
+        before, self.fault = self.fault, trouble_of(error, f"Airflow {self.ref}", self.fault)
+        if before is None or before.reason is not self.fault.reason:
             self._changed()
 
 

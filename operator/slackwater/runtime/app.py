@@ -19,6 +19,7 @@ from slackwater.errors import StoreError
 from slackwater.ports import Clock, Kind, Lease, Recorder, Store, Stored
 from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.engine import Engine
+from slackwater.runtime.identities import read_identities
 from slackwater.runtime.logs import TransitionLog
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.process import Parts
@@ -101,6 +102,7 @@ async def run_operator(
     from slackwater.stores.recorder import EventRecorder
 
     clock = clock or SystemClock()
+    identities = await asyncio.to_thread(read_identities, settings.identities)
     cluster = await Cluster.connect(clock, kubeconfig=settings.kubeconfig, context=settings.context)
     async with contextlib.aclosing(cluster):
         store = KubernetesStore(
@@ -121,6 +123,7 @@ async def run_operator(
             store=store,
             calendars=calendars,
             services=services,
+            identities=identities,
             counted=metrics.asked,
         )
         controller = _controller(
@@ -208,6 +211,7 @@ async def run_directory(
     from slackwater.stores.lease import AlwaysHeld
 
     clock = clock or SystemClock()
+    identities = await asyncio.to_thread(read_identities, settings.identities)
     store = DirectoryStore(
         settings.manifests,
         settings.database,
@@ -227,6 +231,7 @@ async def run_directory(
             store=store,
             calendars=calendars,
             services=services,
+            identities=identities,
             directory_of=store.directory_of,
             counted=metrics.asked,
         )

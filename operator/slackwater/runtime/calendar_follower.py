@@ -13,13 +13,13 @@ from slackwater.core.seen import CalendarView, Trouble
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import CalendarError, HeldBack, SlackwaterError
+from slackwater.errors import DependencyError, HeldBack
 from slackwater.ports import CalendarSource, Clock, FetchState
+from slackwater.runtime.backoff import Backoff, trouble_of
 
 BEHIND: Final = timedelta(hours=48)
 AHEAD: Final = timedelta(days=35)
 QUANTUM: Final = timedelta(hours=6)
-FIRST_BACKOFF: Final = timedelta(seconds=5)
 LONGEST_BACKOFF: Final = timedelta(minutes=15)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -59,8 +59,9 @@ class CalendarFollower:
         self.snapshot: Snapshot | None = None
         self.checked_at: datetime | None = None
         self.changed_at: datetime | None = None
+        self.compared = False  # two readings with content were made, so their identities compare
         self._tried_at: datetime | None = None
-        self._retry_at: datetime | None = None
+        self._backoff = Backoff(random, LONGEST_BACKOFF)
         self.next_at: datetime | None = None
         self.failure: Trouble | None = None
         self.throttled = 0
@@ -68,8 +69,8 @@ class CalendarFollower:
         self.changes = 0
         """Looks that found something changed."""
         self._since: datetime | None = None  # followed from then on
-        self._failures = 0
         self._held = timedelta()  # by our own limits, since the last success
+        self._read = False
         self._state: FetchState | None = None
         self._before: frozenset[str] | None = None
         self._recent: frozenset[str] | None = None
@@ -80,9 +81,9 @@ class CalendarFollower:
         self.source, self.settings = source, settings
         self._since = self._since or self._clock.now()
         self._state = None
+        self._read = self.compared = False
         self._before = self._recent = None
-        self._retry_at = None
-        self._failures = 0
+        self._backoff.ended()
 
     def clock_jumped(self, by: timedelta) -> None:
         """The wall clock jumped: what was read before is as old as it was (R4)."""
@@ -90,7 +91,8 @@ class CalendarFollower:
             self.checked_at += by
         if self._since is not None:
             self._since += by
-        self._tried_at = self._retry_at = None
+        self._tried_at = None
+        self._backoff.clock_jumped()
         self._blind = ()
 
     @property
@@ -111,7 +113,7 @@ class CalendarFollower:
             snapshot=self.snapshot,
             checked_at=self.checked_at,
             tried_at=self._tried_at,
-            retry_at=self._retry_at,
+            retry_at=self._backoff.until,
             fault=self.fault,
             blocks_at=self.blocks_at,
             recent=self._recent,
@@ -124,8 +126,8 @@ class CalendarFollower:
         now = self._clock.now()
         if self.source is None:
             return
-        if self._retry_at is not None and now < self._retry_at:
-            self.next_at = self._retry_at
+        if self._backoff.holds(now):
+            self.next_at = self._backoff.until
             return
         source = self.source
         try:
@@ -134,7 +136,7 @@ class CalendarFollower:
             if source is self.source:
                 self._held_back(held)
             return
-        except SlackwaterError as error:
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
             if source is self.source:
                 self._failed(error)
             return
@@ -147,23 +149,20 @@ class CalendarFollower:
         """A limit that we keep forbids a look: no fault, and what is known stands (R9)."""
         self.throttled += 1
         now = self._clock.now()
-        wait = held.retry_after or timedelta()
         # Spread, so that all who were held back together do not come back together.
-        self._retry_at = now + wait + self._random.uniform(0.0, 0.25) * self.settings.refresh
-        self._held += self._retry_at - now
-        self.next_at = self._retry_at
+        spread = self._random.uniform(0.0, 0.25) * self.settings.refresh
+        wait = (held.retry_after or timedelta()) + spread
+        self.next_at = self._backoff.held(now + wait)
+        self._held += wait
 
-    def _failed(self, error: SlackwaterError) -> None:
+    def _failed(self, error: Exception) -> None:
         now = self._clock.now()
         self._tried_at = now
-        self.throttled += error.reason is Reason.THROTTLED
-        self._failures += 1
-        longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(self._failures, 12)))
-        wait = longest * self._random.uniform(0.2, 1.0)
-        asked = error.retry_after if isinstance(error, CalendarError) else None
-        self._retry_at = now + max(wait, asked or timedelta())
-        self.next_at = self._retry_at
-        before, self.failure = self.fault, Trouble(error.reason, error.gaps)
+        asked = error.retry_after if isinstance(error, DependencyError) else None
+        self.next_at = self._backoff.failed(now, asked)
+        before = self.fault
+        self.failure = trouble_of(error, f"Calendar {self.ref}", self.failure)
+        self.throttled += self.fault is Reason.THROTTLED
         if before is not self.fault or self.snapshot is None:
             self._changed()
 
@@ -172,8 +171,9 @@ class CalendarFollower:
         healed = self.fault is not None or (self.blocks_at is not None and now >= self.blocks_at)
         self._note_blind(now)
         self._tried_at = self.checked_at = now
-        self._retry_at, self.failure, self._failures = None, None, 0
+        self.failure = None
         self._held = timedelta()
+        self._backoff.ended()
         self.next_at = now + self.settings.refresh * self._random.uniform(0.75, 1.25)
         renewed = snapshot is not None and (
             self.snapshot is None
@@ -182,6 +182,8 @@ class CalendarFollower:
             or snapshot.warnings != self.snapshot.warnings
         )
         if snapshot is not None:
+            self.compared = self._read
+            self._read = True
             if renewed:
                 self.changed_at = now
                 self.changes += 1

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
+from slackwater.core.reserve import Reservations
 from slackwater.core.spec import Ref
 from slackwater.errors import Conflict, Gone, SlackwaterError
 from slackwater.ports import (
@@ -36,6 +37,7 @@ from slackwater.runtime.orphans import Orphans
 from slackwater.runtime.pool_follower import PoolFollower
 from slackwater.runtime.reconcile import Reconciler
 from slackwater.runtime.records import Sources
+from slackwater.runtime.reserving import Reserving
 from slackwater.runtime.supporting import Publisher
 from slackwater.runtime.tell import Teller
 from slackwater.runtime.workqueue import WorkQueue
@@ -96,6 +98,7 @@ class Engine:
         )
         self._publisher = Publisher(self.world, store, teller)
         self._orphans = Orphans(self.world)
+        self._reserving = Reserving(self.world)
         self._pokes: dict[Key, asyncio.Event] = {}
         self._following: dict[Key, asyncio.Task[None]] = {}
         self._looking: set[Key] = set()
@@ -197,6 +200,7 @@ class Engine:
             pool.put(key.ref, None)
             pool.promise(key.ref, ())
             pool.watch(key.ref, watching=False)
+            pool.off_peak.want(key.ref, None)
             self._pool_changed(pool)
         self._poke(Key(Kind.AIRFLOW_INSTANCE, record.spec.dag.airflow))
 
@@ -342,6 +346,11 @@ class Engine:
         if key.kind is Kind.GPU_POOL:
             follower = self.world.pool(key.ref)
             if follower is not None:
+                if follower.rules.reservations:
+                    labels = await self._reconciler.labels_of(key.ref.namespace)
+                    follower.reserve(self._reserving.of(follower.rules, labels))
+                elif follower.reservations != Reservations():
+                    follower.reserve(Reservations())
                 self._answer(follower)
         due = await self._publisher.publish(key)
         if due is not None and key in self._pokes:

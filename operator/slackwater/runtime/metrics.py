@@ -192,6 +192,10 @@ class _Gauges(Collector):
         promised = _gauge("slackwater_pool_promised_gpus", "GPUs promised and not visible yet.")
         asked = _gauge("slackwater_pool_queue_gpus", "GPUs that waiting windows ask for.")
         load = _gauge("slackwater_pool_utilization_ratio", "Mean utilisation of the pool's GPUs.")
+        foreground = _gauge(
+            "slackwater_pool_foreground_gpus",
+            "GPUs used or waited for by others than runs of ours.",
+        )
         coverage = _gauge("slackwater_pool_coverage_ratio", "Share of the GPUs that report.")
         sampled = _gauge("slackwater_pool_sample_timestamp_seconds", "When the numbers were taken.")
         for ref in self._world.pools:
@@ -206,12 +210,13 @@ class _Gauges(Collector):
                 continue  # no numbers are better than old ones
             capacity.add_metric(labels, sample.capacity)
             free.add_metric(labels, sample.fit(1))
+            foreground.add_metric(labels, follower.foreground or 0)
             sampled.add_metric(labels, sample.time.timestamp())
             if sample.utilization is not None:
                 load.add_metric(labels, sample.utilization)
             if sample.coverage is not None:
                 coverage.add_metric(labels, sample.coverage)
-        yield from (capacity, free, promised, asked, load, coverage, sampled)
+        yield from (capacity, free, promised, asked, foreground, load, coverage, sampled)
 
     def _airflows(self) -> Iterator[Metric]:
         up = _gauge("slackwater_airflow_up", "1 while the Airflow server answers.")

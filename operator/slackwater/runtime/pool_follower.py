@@ -6,18 +6,23 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import Final
 
 from slackwater.core.allot import Pool, Verdict, allot
 from slackwater.core.ask import Ask, Promise, pay_down
+from slackwater.core.reserve import Reservations
 from slackwater.core.sample import Sample
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import PoolRules, Ref
 from slackwater.core.words import Reason
-from slackwater.errors import SlackwaterError
+from slackwater.errors import DependencyError, SlackwaterError
 from slackwater.ports import Clock, PoolSource
+from slackwater.runtime.backoff import Backoff, trouble_of
+from slackwater.runtime.off_peak import OffPeak
 
 IDLE_INTERVAL: Final = timedelta(seconds=60)
+LONGEST_BACKOFF: Final = timedelta(minutes=2)
 BACKFILL: Final = timedelta(hours=6)
 HISTORY: Final = timedelta(hours=25)  # `forSeconds` may be a day
 
@@ -36,11 +41,12 @@ class PoolFollower:
     Args:
         ref: the GPUPool.
         clock: the present.
+        random: jitters back-off.
         changed: called after the first sample and when a fault comes or goes; those with an
             open window (`watchers`) look after each sample.
     """
 
-    def __init__(self, ref: Ref, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, ref: Ref, clock: Clock, random: Random, changed: Callable[[], None]) -> None:
         self.ref = ref
         self._clock, self._changed = clock, changed
         self.source: PoolSource | None = None
@@ -53,7 +59,10 @@ class PoolFollower:
         self.history: deque[tuple[datetime, float]] = deque()
         self.watchers: set[Ref] = set()  # TrainingWindows with an open window here
         self.runs_known = True
+        self.off_peak = OffPeak(ref, clock)
+        self.reservations = Reservations()
         self.next_at: datetime | None = None
+        self._backoff = Backoff(random, LONGEST_BACKOFF)
         self._backfilled = False
         self._requests: int | None = None
         self._unseen: dict[str, int] = {}
@@ -66,6 +75,8 @@ class PoolFollower:
             self.history.clear()
             self._backfilled = False
             self._requests = None
+            self._backoff.ended()
+            self.off_peak.forget()
         self.source, self.rules, self.interval = source, rules, interval
         self._book.dirty = True
 
@@ -74,6 +85,8 @@ class PoolFollower:
         self.sample = None
         self.history.clear()
         self._backfilled = False
+        self._backoff.clock_jumped()
+        self.off_peak.forget()
         self._book.dirty = True
 
     @property
@@ -88,18 +101,36 @@ class PoolFollower:
         source = self.source
         if source is None:
             return
-        if not self._backfilled:
-            await self._backfill(source)
-        asked_at = self._clock.now()
+        if self._backoff.holds(self._clock.now()):
+            self.next_at = self._backoff.until
+            return
         try:
+            if not self._backfilled:
+                await self._backfill(source)
+            await self.off_peak.look_back(source)
+            asked_at = self._clock.now()
             sample = await source.sample()
-        except SlackwaterError as error:
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
             if source is self.source:
-                self._settle(Trouble(error.reason, error.gaps))
+                self._failed(error)
             return
         if source is self.source:
             self._take(sample, asked_at)
+            self._backoff.ended()
             self._settle(None)
+
+    def _failed(self, error: Exception) -> None:
+        """A server that answers badly is asked at the pool's own pace, others are left alone."""
+        now = self._clock.now()
+        asked = error.retry_after if isinstance(error, DependencyError) else None
+        patience: datetime | None = None
+        if asked is not None or not isinstance(error, SlackwaterError):
+            patience = self._backoff.failed(now, asked)
+        else:
+            self._backoff.ended()
+        self._settle(trouble_of(error, f"GPUPool {self.ref}", self.failure))
+        if patience is not None and self.next_at is not None:
+            self.next_at = max(self.next_at, patience)
 
     def _settle(self, failure: Trouble | None) -> None:
         first = self.next_at is None
@@ -157,6 +188,21 @@ class PoolFollower:
             older = tuple(promise for promise in self.promises if promise.since <= asked_at)
             self._unseen.update(pay_down(older, requests - self._requests))
         self._requests = requests
+        self.off_peak.observe(sample.time, self.foreground or 0)
+
+    @property
+    def foreground(self) -> int | None:
+        """GPUs that others use or wait for; None where the pool was not read."""
+        if self.sample is None:
+            return None
+        ours = sum(promise.count - promise.unseen for promise in self.promises)
+        return max(0, self.sample.used + self.sample.waiting - ours)
+
+    def reserve(self, reservations: Reservations) -> None:
+        """Calendars say what is kept for others."""
+        if reservations != self.reservations:
+            self.reservations = reservations
+            self._book.dirty = True
 
     # --- the book
 
@@ -233,13 +279,18 @@ class PoolFollower:
             return set()
         self._book.dirty = False
         now = self._clock.now()
+        promises = self.promises
         fresh = allot(
             Pool(
                 rules=self.rules,
                 sample=self.sample,
                 fault=self.fault,
-                promises=self.promises,
+                promises=promises,
                 runs_known=self.runs_known,
+                reservations=self.reservations,
+                plan=self.off_peak.plan(
+                    self._book.asks.values(), promises, self.reservations, self.sample
+                ),
             ),
             self._book.asks.values(),
             now,

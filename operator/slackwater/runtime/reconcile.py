@@ -15,7 +15,7 @@ from slackwater.core.keep import AHEAD
 from slackwater.core.ledger import RELEASE_AFTER_CANCEL, State
 from slackwater.core.report import unreadable
 from slackwater.core.seen import Seen
-from slackwater.core.spec import Ref, TrainingWindow
+from slackwater.core.spec import Ref, StartPolicy, TrainingWindow
 from slackwater.core.status import Status
 from slackwater.core.transition import outline
 from slackwater.ports import Clock, Key, Kind, Lease, Store
@@ -69,7 +69,7 @@ class Reconciler:
     async def look_at(self, record: WindowRecord, up_since: datetime) -> None:
         """One look. Raises SlackwaterError where it should be tried again."""
         key, spec = record.stored.key, record.spec
-        labels = await self._labels_of(key.ref.namespace)
+        labels = await self.labels_of(key.ref.namespace)
         now = self._clock.now()
         if spec is None:
             assert record.config is not None
@@ -89,7 +89,8 @@ class Reconciler:
         self._alarm.set(key, min(wake, default=None))
         await self._act(key, record, spec, decision)
 
-    async def _labels_of(self, namespace: str) -> dict[str, str]:
+    async def labels_of(self, namespace: str) -> dict[str, str]:
+        """Labels of a namespace, at most a minute old."""
         known, now = self._labels.get(namespace), self._clock.now()
         if known is not None and now - known[0] < timedelta(minutes=1):
             return known[1]
@@ -130,6 +131,9 @@ class Reconciler:
         lines = decision.status.lines
         is_open = decision.ask is not None or any(
             line.state is State.WAITING or line.state.is_active for line in lines
+        )
+        follower.off_peak.want(
+            ref, spec.time_zone if spec.start_policy is StartPolicy.OFF_PEAK else None
         )
         if follower.watch(ref, watching=is_open):
             self._refresh(Key(Kind.GPU_POOL, follower.ref), None)

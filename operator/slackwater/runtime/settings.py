@@ -37,6 +37,7 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 # What stands unchanged in a run id (R2).
 _INSTALLATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~:+-]{0,62}")
+_PUBLIC_URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _DATABASE: Final = "slackwater.db"
 _LAST_RUN: Final = "run.json"
 
@@ -69,6 +70,8 @@ class OperatorSettings:
         namespaces: what to serve; everything where there are none.
         installation: stands in run ids instead of the cluster's own id (R2).
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
+        identities: the file with the identities that are lent to objects (R14).
+        public_url: where people open this operator's pages; stands in the notes of runs.
         lease_namespace: where the Lease stands.
         lease_name: its name.
         instance: of this process, for Events and the Lease.
@@ -80,6 +83,8 @@ class OperatorSettings:
     namespaces: tuple[str, ...] = ()
     installation: str | None = None
     allow_networks: tuple[Network, ...] = ()
+    identities: Path | None = None
+    public_url: str | None = None
     lease_namespace: str = "default"
     lease_name: str = "slackwater"
     instance: str = "slackwater"
@@ -99,6 +104,8 @@ class DirectorySettings:
         listen: where metrics and probes are.
         installation: stands in run ids instead of the data directory's own id (R2).
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
+        identities: the file with the identities that are lent to objects (R14).
+        public_url: where people open these pages; stands in the notes of runs.
         poll: time between two looks at the manifests.
     """
 
@@ -108,6 +115,8 @@ class DirectorySettings:
     listen: Address = Address("127.0.0.1", 8750)
     installation: str | None = None
     allow_networks: tuple[Network, ...] = ()
+    identities: Path | None = None
+    public_url: str | None = None
     poll: timedelta = timedelta(seconds=1)
 
     @property
@@ -136,6 +145,8 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         namespaces=told.names("namespace", _NAMESPACE),
         installation=told.installation(),
         allow_networks=told.networks(),
+        identities=told.file("identities"),
+        public_url=told.url("public_url"),
         lease_namespace=told.name("lease_namespace", _NAMESPACE) or _home(environ),
         lease_name=told.name("lease_name", _OBJECT_NAME) or "slackwater",
         instance=environ.get("POD_NAME") or socket.gethostname() or "slackwater",
@@ -177,6 +188,8 @@ def directory_settings(
         listen=told.address("listen", DEFAULT_LISTEN),
         installation=told.installation(),
         allow_networks=told.networks(),
+        identities=told.file("identities"),
+        public_url=told.url("public_url"),
     )
 
 
@@ -293,6 +306,23 @@ class _Told:
                 "installation", "write at most 63 letters, digits and any of _ ~ : + -"
             )
         return value
+
+    def file(self, name: str) -> Path | None:
+        value = self.one(name)
+        if value is None:
+            return None
+        path = Path(value).expanduser()
+        if not path.is_file():
+            raise self.wrong(name, f"{path} does not exist")
+        return path
+
+    def url(self, name: str) -> str | None:
+        value = self.one(name)
+        if value is not None and not _PUBLIC_URL.fullmatch(value):
+            raise self.wrong(
+                name, "write an address such as https://slackwater.example/, with no user name"
+            )
+        return None if value is None else value.rstrip("/")
 
     def networks(self) -> tuple[Network, ...]:
         found = []

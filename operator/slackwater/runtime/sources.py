@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from slackwater.api.airflow_instance import AirflowInstanceSpec
 from slackwater.api.calendar import CalendarSpec
@@ -15,9 +15,12 @@ from slackwater.calendars.registry import Opening, open_calendar
 from slackwater.calendars.turns import Counted, Turns
 from slackwater.core.run import DagFacts, Run
 from slackwater.core.words import Reason
-from slackwater.errors import AirflowError
-from slackwater.net import NetPolicy, Network
+from slackwater.errors import AirflowError, ConfigError
+from slackwater.net import Identities, NetPolicy, Network
 from slackwater.ports import Airflow, CalendarSource, Clock, Key, PoolSource, Store
+
+if TYPE_CHECKING:
+    from slackwater.airflow import Auth
 
 
 class LiveSources:
@@ -28,6 +31,7 @@ class LiveSources:
         store: where secrets and the names of nodes come from.
         calendars: which addresses calendars may be at.
         services: which addresses Prometheus and Airflow may be at.
+        identities: what the operator's configuration lends.
         directory_of: the directory of an object's manifest; None in a cluster, where no object
             may name a file.
         counted: told of each request to a calendar service.
@@ -40,12 +44,13 @@ class LiveSources:
         store: Store,
         calendars: NetPolicy,
         services: NetPolicy,
+        identities: Identities,
         directory_of: Callable[[Key], Path | None] | None = None,
         counted: Counted = lambda _: None,
     ) -> None:
         self._clock, self._store = clock, store
         self._calendars, self._services = calendars, services
-        self._directory_of = directory_of
+        self._identities, self._directory_of = identities, directory_of
         self._expander: Final = Expander()
         self._turns: Final = Turns(clock, counted)
 
@@ -86,16 +91,10 @@ class LiveSources:
         )
 
     def airflow(self, key: Key, spec: AirflowInstanceSpec) -> Airflow:
-        """The server of an AirflowInstance, opened at its first use."""
-        from slackwater.airflow import Login, StaticToken, open_airflow
+        """The server of an AirflowInstance, opened at its first use. Raises ConfigError."""
+        from slackwater.airflow import open_airflow
 
-        auth: Login | StaticToken
-        if spec.auth.login is not None:
-            login = spec.auth.login
-            auth = Login(login.username_secret_ref, login.password_secret_ref)
-        else:
-            assert spec.auth.token_secret_ref is not None, "the model demands exactly one"
-            auth = StaticToken(spec.auth.token_secret_ref)
+        auth = self._auth(key, spec)
 
         async def opened() -> Airflow:
             return await open_airflow(
@@ -108,6 +107,23 @@ class LiveSources:
             )
 
         return OpenedLater(opened, f"Airflow {key.ref}")
+
+    def _auth(self, key: Key, spec: AirflowInstanceSpec) -> Auth:
+        from slackwater.airflow import ClientCredentials, LentToken, Login, StaticToken
+
+        wanted = spec.auth
+        if wanted.login is not None:
+            return Login(wanted.login.username_secret_ref, wanted.login.password_secret_ref)
+        if wanted.client_credentials is not None:
+            client = wanted.client_credentials
+            return ClientCredentials(client.client_id, client.client_secret_ref)
+        if wanted.token_secret_ref is not None:
+            return StaticToken(wanted.token_secret_ref)
+        assert wanted.identity is not None, "the model demands exactly one"
+        lent = self._identities.lent(wanted.identity, key.ref.namespace, spec.url)
+        if lent is None:
+            raise ConfigError(Reason.IDENTITY_NOT_LENT, identity=wanted.identity)
+        return LentToken(lent)
 
     async def aclose(self) -> None:
         """End the processes that read calendars."""

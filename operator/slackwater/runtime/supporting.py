@@ -14,6 +14,7 @@ from slackwater.api.status import (
     conditions_from_wire,
 )
 from slackwater.core.allot import Pool, unusable
+from slackwater.core.event import Warned
 from slackwater.core.gaps import sample_gaps
 from slackwater.core.seen import PoolView, Trouble
 from slackwater.core.status import Condition, Truth, settled
@@ -101,20 +102,30 @@ class Publisher:
                 trouble = follower.trouble or follower.failure
                 if trouble is None and follower.snapshot is None:
                     trouble = Trouble(Reason.NOT_READ_YET)
-                if trouble is None and follower.snapshot and follower.snapshot.warnings:
-                    warning = follower.snapshot.warnings[0]
+                if trouble is None and (warning := _warning(follower, old)) is not None:
                     said = condition("Ready", None, Reason.SYNCED)
                     text = say(warning.reason, count=warning.count, ref=follower.ref)
                     return (replace(said, reason=warning.reason, message=text),)
                 return (condition("Ready", trouble, Reason.SYNCED),)
             case PoolFollower():
-                view = Pool(rules=follower.rules, sample=follower.sample, fault=follower.fault)
+                view = Pool(
+                    rules=follower.rules,
+                    sample=follower.sample,
+                    fault=follower.fault,
+                    reservations=follower.reservations,
+                )
                 reason = unusable(view, now)
                 numbers = sample_gaps(PoolView(ref=follower.ref, sample=follower.sample))
-                data = Trouble(reason, numbers | {"pool": follower.ref}) if reason else None
+                names = {"pool": follower.ref, "calendar": follower.reservations.unread}
+                data = Trouble(reason, numbers | names) if reason else None
                 trouble = follower.trouble or follower.overlap
+                ready = condition("Ready", trouble, Reason.ACCEPTED)
+                if trouble is None and follower.reservations.unreadable:
+                    reason = Reason.MATCH_UNREADABLE
+                    text = say(reason, count=follower.reservations.unreadable)
+                    ready = replace(ready, reason=reason, message=text)
                 return (
-                    condition("Ready", trouble, Reason.ACCEPTED),
+                    ready,
                     condition("DataFresh", follower.trouble or data, Reason.FRESH),
                 )
             case AirflowFollower():
@@ -167,6 +178,19 @@ class Publisher:
             if changed and is_news and condition.status is not Truth.UNKNOWN and words not in said:
                 said.add(words)  # two conditions may fail for one reason
                 self._teller.record(key, condition.reason, condition.message)
+
+
+def _warning(follower: CalendarFollower, old: tuple[Condition, ...]) -> Warned | None:
+    """What the last reading warns of.
+
+    A first reading cannot tell whether identities are stable: what was found before a restart
+    stands until a second one can.
+    """
+    assert follower.snapshot is not None
+    if follower.snapshot.warnings:
+        return follower.snapshot.warnings[0]
+    unstable = any(condition.reason is Reason.UNSTABLE_UIDS for condition in old)
+    return Warned(Reason.UNSTABLE_UIDS, 0) if unstable and not follower.compared else None
 
 
 def _still(wire: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

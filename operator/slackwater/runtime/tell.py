@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from slackwater.core.ledger import Line, State
@@ -13,6 +14,7 @@ from slackwater.ports import Key, Recorder
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.records import WindowRecord
 
+PLAN_MOVED: Final = timedelta(hours=1)
 # Conditions that waiting lines speak for, or that say nothing beyond the status.
 _SILENT: Final = frozenset({"WindowOpen", "CapacityAvailable"})
 
@@ -22,6 +24,7 @@ class Teller:
 
     def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
         self._recorder, self._metrics = recorder, metrics
+        self._told: dict[Key, dict[str, datetime]] = {}  # planned starts, by occurrence
 
     def tell(self, record: WindowRecord, before: Status, after: Status) -> None:
         """Record what changed between two statuses of a TrainingWindow."""
@@ -34,12 +37,32 @@ class Teller:
         )
         for condition_change in found.conditions:
             self._tell_condition(record.stored.key, condition_change, is_open=is_open)
+        self._tell_plans(record, before, after, zone)
         for line in found.moved_after_start:
             self._record(
                 record.stored.key,
                 Reason.ALREADY_RAN,
                 self._say(line, Reason.ALREADY_RAN, zone, record),
             )
+
+    def _tell_plans(self, record: WindowRecord, before: Status, after: Status, zone: str) -> None:
+        """Say when a planned start is more than an hour from where it was last said to be."""
+        key = record.stored.key
+        told = self._told.pop(key, {})
+        at_first = {line.id: line.planned_start for line in before.lines}
+        waiting: dict[str, datetime] = {}
+        for line in after.lines:
+            if line.planned_start is None or line.state is not State.WAITING:
+                continue
+            past = told.get(line.id) or at_first.get(line.id) or line.planned_start
+            waiting[line.id] = past
+            if abs(line.planned_start - past) > PLAN_MOVED:
+                waiting[line.id] = line.planned_start
+                gaps = {"planned_before": past, "planned_start": line.planned_start}
+                note = sentence(Reason.PLAN_MOVED, gaps, zone)
+                self._record(key, Reason.PLAN_MOVED, f"{line.entry}: {note}")
+        if waiting:
+            self._told[key] = waiting
 
     def _tell_line(
         self, record: WindowRecord, change: LineChange, after: Status, zone: str
@@ -92,4 +115,5 @@ class Teller:
 
     def forget(self, key: Key) -> None:
         """An object is gone: its series go with it."""
+        self._told.pop(key, None)
         self._metrics.forget(key)

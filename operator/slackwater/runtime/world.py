@@ -69,6 +69,7 @@ class World:
         self.airflows: dict[Ref, Supporting[AirflowInstanceSpec]] = {}
         self.following: dict[Key, Follower] = {}
         self.users: dict[Key, set[Ref]] = defaultdict(set)
+        self._reserving: dict[Key, set[Ref]] = defaultdict(set)  # pools, by calendar
         self.listed = False
 
     # --- objects come and go
@@ -197,7 +198,7 @@ class World:
         before = self.pools.get(ref)
         follower = self.following.get(key)
         if not isinstance(follower, PoolFollower):
-            follower = PoolFollower(ref, self.clock, lambda: self._news(key))
+            follower = PoolFollower(ref, self.clock, self._random, lambda: self._news(key))
             self.following[key] = follower
         if before is not None and before.stored.generation == stored.generation:
             before.stored = stored
@@ -211,6 +212,10 @@ class World:
                 source = self._sources.pool(key, spec)
             follower.configure(source, rules, interval)
             follower.trouble = None
+            for pools in self._reserving.values():
+                pools.discard(ref)
+            for rule in rules.reservations:
+                self._reserving[Key(Kind.CALENDAR, rule.calendar)].add(ref)
             self.pools[ref] = Supporting(stored, spec)
         except ConfigError as error:
             self.close(follower)
@@ -227,6 +232,7 @@ class World:
             follower = AirflowFollower(
                 ref,
                 self.clock,
+                self._random,
                 run_prefix(self.installation),
                 lambda run_id, known: self._run_news(key, run_id, known),
                 lambda: self._news(key),
@@ -267,6 +273,8 @@ class World:
     def _news(self, key: Key) -> None:
         self._published(key)
         self.touch_users(key)
+        for pool in sorted(self._reserving.get(key, ())):
+            self._published(Key(Kind.GPU_POOL, pool))  # what it reserves may be another
 
     def _run_news(self, key: Key, run_id: str, known: Known) -> None:
         follower = self.airflow(key.ref)
@@ -343,4 +351,5 @@ def _metered_by(spec: GPUPoolSpec) -> tuple[str, str] | object:
 def _origin(spec: GPUPoolSpec) -> str:
     """What of a pool's spec its source is made from."""
     fields = {"source", "node_selector", "nodes", "tolerations", "resource"}
-    return json.dumps(spec.model_dump(mode="json", include=fields), sort_keys=True)
+    counted = sorted({name for one in spec.reservations for name in one.namespaces})
+    return json.dumps([spec.model_dump(mode="json", include=fields), counted], sort_keys=True)
