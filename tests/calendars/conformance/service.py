@@ -69,7 +69,7 @@ class Service(Protocol):
         ...
 
     def secrets(self, origin: str) -> Mapping[str, str]:
-        """The keys of the Secret `SECRET`."""
+        """The keys of the Secret `SECRET`; they may differ after `cause` and `heal`."""
         ...
 
     def put(self, event: Planned) -> None:

@@ -45,6 +45,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.asked = 0
+        self._edition = 1  # one address is asked every five minutes only
         self._events: dict[str, Planned] = {}
         self._broken: dict[str, Any] | None = None
 
@@ -52,7 +53,7 @@ class Feed:
         return {"urlSecretRef": ref("url")}
 
     def secrets(self, origin: str) -> Mapping[str, str]:
-        return {"url": f"{origin}/{CANARY}-url/basic.ics"}
+        return {"url": f"{origin}/{CANARY}-url/basic.ics?edition={self._edition}"}
 
     def put(self, event: Planned) -> None:
         self._events[event.uid] = event
@@ -89,9 +90,11 @@ class Feed:
 
     def _break(self, **answer: Any) -> None:
         self._broken = answer
+        self._edition += 1
 
     def heal(self) -> None:
         self._broken = None
+        self._edition += 1
 
 
 class Dav:

@@ -292,6 +292,16 @@ async def test_the_errors_of_every_service_are_all_there(name) -> None:
     assert wanted <= known.keys()
 
 
+@pytest.mark.parametrize("name", SERVED)
+async def test_a_source_that_is_closed_while_it_reads_leaves_nothing_open(name, read) -> None:
+    calendar = await read(name, ONE)
+    source = calendar.open()
+    await source.aclose()
+    with pytest.raises(CalendarError):
+        await source.fetch(HORIZON, None, NOW)
+    assert calendar.service.asked == 0
+
+
 # --- where it goes ---
 
 
