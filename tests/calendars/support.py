@@ -69,6 +69,7 @@ def opened(
     directory: Path | None = None,
     name: str = "team",
     turns: Turns | None = None,
+    endpoints: dict[str, str] | None = None,
 ) -> CalendarSource:
     return open_calendar(
         provider,
@@ -83,6 +84,7 @@ def opened(
             turns=turns or Turns(HastyClock()),
             clock=FixedClock(),
             directory=directory,
+            endpoints=endpoints or {},
         ),
     )
 

@@ -55,6 +55,8 @@ class Opening:
         turns: where each request waits for its turn.
         clock: the present.
         directory: where the manifest lies, in directory mode; None in a cluster.
+        endpoints: servers that the operator's configuration names in place of a service's own, by
+            the provider's name; never from a manifest (R14).
     """
 
     ref: Ref
@@ -67,6 +69,7 @@ class Opening:
     turns: Turns = field(repr=False)
     clock: Clock = field(repr=False)
     directory: Path | None = field(default=None, repr=False)
+    endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def namespace(self) -> str:

@@ -188,6 +188,7 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
             services=services,
             identities=identities,
             directory_of=store.directory_of,
+            endpoints=settings.endpoints,
         )
         async with contextlib.aclosing(store), _adapters(sources, clock) as world:
             tree = await asyncio.to_thread(ManifestFiles(settings.manifests).look, trust=True)
@@ -236,6 +237,7 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
             calendars=calendars,
             services=services,
             identities=identities,
+            endpoints=settings.endpoints,
         )
         async with _adapters(sources, clock) as world:
             for stored in objects:

@@ -48,6 +48,11 @@ def add_parser(subparsers: Any) -> None:
         help="where people open the operator's pages; stands in the notes of the runs it starts",
     )
     parser.add_argument(
+        "--google-endpoint",
+        metavar="URL",
+        help="a server in place of Google's, such as an emulator: its origin",
+    )
+    parser.add_argument(
         "--metrics-address",
         metavar="HOST:PORT",
         help="where metrics and probes are served (0.0.0.0:8080)",

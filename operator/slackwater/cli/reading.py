@@ -75,6 +75,11 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="as for `slackwater run` and `slackwater operator`",
     )
+    parser.add_argument(
+        "--google-endpoint",
+        metavar="URL",
+        help="a server in place of Google's, such as an emulator: its origin",
+    )
 
 
 def add_output_flag(parser: argparse.ArgumentParser, first: str) -> None:

@@ -57,6 +57,11 @@ def add_parser(subparsers: Any) -> None:
         metavar="URL",
         help="where people open these pages; stands in the notes of the runs it starts",
     )
+    parser.add_argument(
+        "--google-endpoint",
+        metavar="URL",
+        help="a server in place of Google's, such as an emulator: its origin",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:

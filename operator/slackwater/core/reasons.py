@@ -43,7 +43,11 @@ class Reason(StrEnum):
     # --- reaching a dependency
     NOT_READ_YET = "NotReadYet"
     UNAUTHORIZED = "Unauthorized"
+    CREDENTIALS_UNREADABLE = "CredentialsUnreadable"
+    DELEGATION_REFUSED = "DelegationRefused"
     FORBIDDEN = "Forbidden"
+    API_DISABLED = "ApiDisabled"
+    NOT_SHARED = "NotShared"
     NOT_FOUND = "NotFound"
     UNREACHABLE = "Unreachable"
     UNAVAILABLE = "Unavailable"

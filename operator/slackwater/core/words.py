@@ -136,9 +136,31 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.UNAUTHORIZED: Word(
         "{what} refuses the credentials.", "Check the secret that the object names.", True
     ),
+    _R.CREDENTIALS_UNREADABLE: Word(
+        "{what}: the Secret that it names holds no {credentials}.",
+        "Store the file as it was downloaded, unchanged, under the key that the object names.",
+        True,
+    ),
+    _R.DELEGATION_REFUSED: Word(
+        "{what} may not be read in the name of the user that its subject names.",
+        "Have an administrator give the service account's client id domain-wide delegation with "
+        "the scope that the documentation names, or leave subject out and share the calendar.",
+        True,
+    ),
     _R.FORBIDDEN: Word(
         "{what} accepts the credentials but denies access.",
         "Give the account the permission that the documentation names.",
+        True,
+    ),
+    _R.API_DISABLED: Word(
+        "{what} is read through an API that is disabled in the project of {account}.",
+        "Enable the API in the project's console and wait a few minutes.",
+        True,
+    ),
+    _R.NOT_SHARED: Word(
+        "{what} has an id that does not exist, or does not show its {content} to {account}.",
+        "Correct the id, or share the calendar with that address: with all event details, or at "
+        "privacy FreeBusy with free/busy only.",
         True,
     ),
     _R.NOT_FOUND: Word("{what} answers that it does not exist.", "Check the URL or the id.", True),

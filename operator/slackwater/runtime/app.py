@@ -125,6 +125,7 @@ async def run_operator(
             services=services,
             identities=identities,
             counted=metrics.asked,
+            endpoints=settings.endpoints,
         )
         told = LoggedFaults(recorder)
         controller = _controller(
@@ -235,6 +236,7 @@ async def run_directory(
             identities=identities,
             directory_of=store.directory_of,
             counted=metrics.asked,
+            endpoints=settings.endpoints,
         )
         controller = _controller(
             clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics

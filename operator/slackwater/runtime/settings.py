@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -38,6 +38,9 @@ _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 # What stands unchanged in a run id (R2).
 _INSTALLATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~:+-]{0,62}")
 _PUBLIC_URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@]+")
+# Providers whose service may be another than their own: an emulator, or a proxy.
+_ENDPOINTS: Final = ("google",)
 _DATABASE: Final = "slackwater.db"
 _LAST_RUN: Final = "run.json"
 
@@ -72,6 +75,7 @@ class OperatorSettings:
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
         identities: the file with the identities that are lent to objects (R14).
         public_url: where people open this operator's pages; stands in the notes of runs.
+        endpoints: servers in place of a calendar service's own, by the provider's name.
         lease_namespace: where the Lease stands.
         lease_name: its name.
         instance: of this process, for Events and the Lease.
@@ -85,6 +89,7 @@ class OperatorSettings:
     allow_networks: tuple[Network, ...] = ()
     identities: Path | None = None
     public_url: str | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     lease_namespace: str = "default"
     lease_name: str = "slackwater"
     instance: str = "slackwater"
@@ -106,6 +111,7 @@ class DirectorySettings:
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
         identities: the file with the identities that are lent to objects (R14).
         public_url: where people open these pages; stands in the notes of runs.
+        endpoints: servers in place of a calendar service's own, by the provider's name.
         poll: time between two looks at the manifests.
     """
 
@@ -117,6 +123,7 @@ class DirectorySettings:
     allow_networks: tuple[Network, ...] = ()
     identities: Path | None = None
     public_url: str | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     poll: timedelta = timedelta(seconds=1)
 
     @property
@@ -147,6 +154,7 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         allow_networks=told.networks(),
         identities=told.file("identities"),
         public_url=told.url("public_url"),
+        endpoints=told.endpoints(),
         lease_namespace=told.name("lease_namespace", _NAMESPACE) or _home(environ),
         lease_name=told.name("lease_name", _OBJECT_NAME) or "slackwater",
         instance=environ.get("POD_NAME") or socket.gethostname() or "slackwater",
@@ -190,6 +198,7 @@ def directory_settings(
         allow_networks=told.networks(),
         identities=told.file("identities"),
         public_url=told.url("public_url"),
+        endpoints=told.endpoints(),
     )
 
 
@@ -335,6 +344,20 @@ class _Told:
                     f"{text} is no range of addresses; write it like 10.20.0.0/16 or fd00::/8",
                 ) from None
         return tuple(found)
+
+    def endpoints(self) -> dict[str, str]:
+        found = {}
+        for provider in _ENDPOINTS:
+            name = f"{provider}_endpoint"
+            origin = self.one(name)
+            if origin is None:
+                continue
+            if not _ORIGIN.fullmatch(origin):
+                raise self.wrong(
+                    name, f"{origin} is no origin; write it like https://calendar.example:8443"
+                )
+            found[provider] = origin
+        return found
 
     def address(self, name: str, default: str) -> Address:
         text = self.one(name) or default

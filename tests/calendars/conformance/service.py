@@ -65,7 +65,11 @@ class Service(Protocol):
     asked: int
 
     def config(self, origin: str) -> dict[str, Any]:
-        """The provider's part of a Calendar's spec; `origin` is where `answer` is served."""
+        """The provider's part of a Calendar's spec.
+
+        `origin` is where `answer` is served; the operator's configuration names it as the
+        provider's endpoint.
+        """
         ...
 
     def secrets(self, origin: str) -> Mapping[str, str]:

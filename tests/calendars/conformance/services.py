@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from slackwater.core.words import Reason
+from tests.calendars.conformance.google import GoogleService
 from tests.calendars.conformance.service import PARTS, SECRET, Fault, Planned, Service
 from tests.calendars.support import CANARY, calendar, vevent
 from tests.fakes.caldav import HOME, FakeDav
@@ -203,6 +204,7 @@ class Written:
 
 SERVICES: Mapping[str, Callable[[], Service]] = {
     "caldav": Dav,
+    "google": GoogleService,
     "ical": Feed,
     "static": Written,
 }

@@ -78,6 +78,7 @@ class Read:
             policy=policy,
             turns=self.turns,
             secrets=Secrets({("research", SECRET, key): text for key, text in keys.items()}),
+            endpoints={self.name: self.origin},
         )
 
     @asynccontextmanager
