@@ -194,12 +194,14 @@ def test_a_file_is_for_directories_only() -> None:
 
 
 def test_the_chosen_provider_is_given_with_its_configuration() -> None:
-    team, outlook, holidays = (
+    team, outlook, holidays, gpus = (
         read_calendar(item.spec) for item in parse_manifests(GOOD["calendars"])
     )
     assert [c.provider.name for c in (team, outlook, holidays)] == ["caldav", "ical", "static"]
     assert team.provider.config.url == "https://dav.example.com/calendars/team/"
     assert outlook.privacy is spec.Privacy.FREE_BUSY
+    assert gpus.provider.name == "microsoftGraph"
+    assert gpus.provider.config.certificate_secret_ref.key == "bundle.pem"
 
 
 def test_an_airflow_is_read_with_its_grants() -> None:

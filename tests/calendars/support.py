@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from slackwater.calendars.expand import Expander
 from slackwater.calendars.registry import PROVIDERS, Opening, open_calendar
@@ -83,6 +84,7 @@ def opened(
             turns=turns or Turns(HastyClock()),
             clock=FixedClock(),
             directory=directory,
+            hosts=frozenset({urlsplit(str(config.get("authority", ""))).netloc}),
         ),
     )
 

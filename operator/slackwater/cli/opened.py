@@ -187,6 +187,7 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
             directory_of=store.directory_of,
         )
         async with contextlib.aclosing(store), _adapters(sources, clock) as world:
@@ -236,6 +237,7 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
         )
         async with _adapters(sources, clock) as world:
             for stored in objects:

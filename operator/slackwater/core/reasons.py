@@ -43,6 +43,12 @@ class Reason(StrEnum):
     # --- reaching a dependency
     NOT_READ_YET = "NotReadYet"
     UNAUTHORIZED = "Unauthorized"
+    CREDENTIALS_EXPIRED = "CredentialsExpired"
+    CERTIFICATE_UNREADABLE = "CertificateUnreadable"
+    TENANT_NOT_FOUND = "TenantNotFound"
+    APPLICATION_NOT_FOUND = "ApplicationNotFound"
+    IDENTITY_REFUSED = "IdentityRefused"
+    CONSENT_REQUIRED = "ConsentRequired"
     FORBIDDEN = "Forbidden"
     NOT_FOUND = "NotFound"
     UNREACHABLE = "Unreachable"

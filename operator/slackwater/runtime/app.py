@@ -125,6 +125,7 @@ async def run_operator(
             services=services,
             identities=identities,
             counted=metrics.asked,
+            hosts=settings.calendar_hosts,
         )
         controller = _controller(
             clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
@@ -232,6 +233,7 @@ async def run_directory(
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
             directory_of=store.directory_of,
             counted=metrics.asked,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from slackwater.core.words import Reason
+from tests.calendars.conformance.microsoft_graph import GraphService
 from tests.calendars.conformance.service import PARTS, SECRET, Fault, Planned, Service
 from tests.calendars.support import CANARY, calendar, vevent
 from tests.fakes.caldav import HOME, FakeDav
@@ -201,5 +202,6 @@ class Written:
 SERVICES: Mapping[str, Callable[[], Service]] = {
     "caldav": Dav,
     "ical": Feed,
+    "microsoftGraph": GraphService,
     "static": Written,
 }
