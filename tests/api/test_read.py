@@ -201,6 +201,9 @@ def test_the_chosen_provider_is_given_with_its_configuration() -> None:
     assert (team.provider.name, outlook.provider.name) == ("caldav", "ical")
     assert team.provider.config.url == "https://dav.example.com/calendars/team/"
     assert outlook.privacy is spec.Privacy.FREE_BUSY
+    gpus = read[-1]
+    assert gpus.provider.name == "microsoftGraph"
+    assert gpus.provider.config.certificate_secret_ref.key == "bundle.pem"
 
 
 def test_an_airflow_is_read_with_its_grants() -> None:

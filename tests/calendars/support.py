@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from slackwater.calendars.expand import Expander
 from slackwater.calendars.registry import PROVIDERS, Opening, open_calendar
@@ -85,6 +86,7 @@ def opened(
             clock=FixedClock(),
             directory=directory,
             endpoints=endpoints or {},
+            hosts=frozenset({urlsplit(str(config.get("authority", ""))).netloc}),
         ),
     )
 

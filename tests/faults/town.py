@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from tests.calendars.fake_dav import FakeDav
 
 from slackwater.calendars.expand import Expander
 from slackwater.core.spec import Ref
@@ -26,7 +27,6 @@ from slackwater.ports import Key, Kind
 from slackwater.runtime.app import run_directory
 from slackwater.runtime.settings import Address, DirectorySettings
 from slackwater.stores.directory import DirectoryStore
-from tests.calendars.fake_dav import FakeDav
 from tests.fakes.airflow import FakeAirflow
 from tests.gpus.fake_prometheus import FakePrometheus
 from tests.simulation.virtual import EPOCH, SimClock

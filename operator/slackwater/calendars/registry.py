@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slackwater.calendars import caldav, google, ical, static
+from slackwater.calendars import caldav, google, ical, microsoft_graph, static
 from slackwater.calendars.provider import Opening, Provider
 from slackwater.ports import CalendarSource
 
@@ -12,7 +12,13 @@ __all__ = ["PROVIDERS", "Opening", "Provider", "open_calendar"]
 
 PROVIDERS: Final[dict[str, Provider]] = {
     provider.name: provider
-    for provider in (caldav.PROVIDER, google.PROVIDER, ical.PROVIDER, static.PROVIDER)
+    for provider in (
+        caldav.PROVIDER,
+        google.PROVIDER,
+        ical.PROVIDER,
+        microsoft_graph.PROVIDER,
+        static.PROVIDER,
+    )
 }
 
 

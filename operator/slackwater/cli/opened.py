@@ -187,6 +187,7 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
             directory_of=store.directory_of,
             endpoints=settings.endpoints,
         )
@@ -238,6 +239,7 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
             services=services,
             identities=identities,
             endpoints=settings.endpoints,
+            hosts=settings.calendar_hosts,
         )
         async with _adapters(sources, clock) as world:
             for stored in objects:

@@ -71,6 +71,12 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         help="as for `slackwater run` and `slackwater operator`; may be repeated",
     )
     parser.add_argument(
+        "--calendar-host",
+        metavar="HOST",
+        action="append",
+        help="as for `slackwater run` and `slackwater operator`; may be repeated",
+    )
+    parser.add_argument(
         "--identities",
         metavar="FILE",
         help="as for `slackwater run` and `slackwater operator`",

@@ -147,6 +147,38 @@ WORDS: Final[dict[Reason, Word]] = {
         "the scope that the documentation names, or leave subject out and share the calendar.",
         True,
     ),
+    _R.CREDENTIALS_EXPIRED: Word(
+        "{what} is read with a client secret or certificate that has expired.",
+        "Make a new one in the app registration and store it in the Secret that the object names.",
+        True,
+    ),
+    _R.CERTIFICATE_UNREADABLE: Word(
+        "{what} names a Secret that holds no certificate with its private key.",
+        "Store both under the key that the object names, as PEM and unencrypted.",
+        True,
+    ),
+    _R.TENANT_NOT_FOUND: Word(
+        "{what} names a tenant that does not exist in this cloud.",
+        "Correct tenantId, or set authority to the national cloud that the tenant is in.",
+        True,
+    ),
+    _R.APPLICATION_NOT_FOUND: Word(
+        "{what} names an application that the tenant does not know.",
+        "Correct clientId or tenantId, or have an administrator add the application to the tenant.",
+        True,
+    ),
+    _R.IDENTITY_REFUSED: Word(
+        "{what} is read by an application that does not trust the operator's identity.",
+        "Give it a federated credential with issuer, subject and audience of the operator's "
+        "service account.",
+        True,
+    ),
+    _R.CONSENT_REQUIRED: Word(
+        "{what} is read by an application that has no permission to read calendars.",
+        "Have an administrator grant the application permission that the documentation names and "
+        "consent to it, or assign it a role in Exchange; that takes up to two hours to count.",
+        True,
+    ),
     _R.FORBIDDEN: Word(
         "{what} accepts the credentials but denies access.",
         "Give the account the permission that the documentation names.",

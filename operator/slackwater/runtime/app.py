@@ -126,6 +126,7 @@ async def run_operator(
             identities=identities,
             counted=metrics.asked,
             endpoints=settings.endpoints,
+            hosts=settings.calendar_hosts,
         )
         told = LoggedFaults(recorder)
         controller = _controller(
@@ -234,6 +235,7 @@ async def run_directory(
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
             directory_of=store.directory_of,
             counted=metrics.asked,
             endpoints=settings.endpoints,

@@ -20,7 +20,15 @@ from slackwater.runtime.settings import LogSettings
 
 _EVENTS: Final = logging.getLogger("slackwater.events")
 _OURS: Final = "slackwater"
-_SILENCED: Final = ("caldav", "icalendar", "niquests", "requests", "urllib3", "urllib3_future")
+_SILENCED: Final = (
+    "caldav",
+    "icalendar",
+    "msal",
+    "niquests",
+    "requests",
+    "urllib3",
+    "urllib3_future",
+)
 _QUIET: Final = ("aiohttp", "kopf")
 
 

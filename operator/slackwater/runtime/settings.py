@@ -41,6 +41,7 @@ _PUBLIC_URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@]+")
 # Providers whose service may be another than their own: an emulator, or a proxy.
 _ENDPOINTS: Final = ("google",)
+_HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?")
 _DATABASE: Final = "slackwater.db"
 _LAST_RUN: Final = "run.json"
 
@@ -74,6 +75,7 @@ class OperatorSettings:
         installation: stands in run ids instead of the cluster's own id (R2).
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
         identities: the file with the identities that are lent to objects (R14).
+        calendar_hosts: what calendars may name as servers for credentials besides the known ones.
         public_url: where people open this operator's pages; stands in the notes of runs.
         endpoints: servers in place of a calendar service's own, by the provider's name.
         lease_namespace: where the Lease stands.
@@ -88,6 +90,7 @@ class OperatorSettings:
     installation: str | None = None
     allow_networks: tuple[Network, ...] = ()
     identities: Path | None = None
+    calendar_hosts: frozenset[str] = frozenset()
     public_url: str | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict)
     lease_namespace: str = "default"
@@ -110,6 +113,7 @@ class DirectorySettings:
         installation: stands in run ids instead of the data directory's own id (R2).
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
         identities: the file with the identities that are lent to objects (R14).
+        calendar_hosts: what calendars may name as servers for credentials besides the known ones.
         public_url: where people open these pages; stands in the notes of runs.
         endpoints: servers in place of a calendar service's own, by the provider's name.
         poll: time between two looks at the manifests.
@@ -122,6 +126,7 @@ class DirectorySettings:
     installation: str | None = None
     allow_networks: tuple[Network, ...] = ()
     identities: Path | None = None
+    calendar_hosts: frozenset[str] = frozenset()
     public_url: str | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict)
     poll: timedelta = timedelta(seconds=1)
@@ -153,6 +158,7 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         installation=told.installation(),
         allow_networks=told.networks(),
         identities=told.file("identities"),
+        calendar_hosts=told.hosts("calendar_host"),
         public_url=told.url("public_url"),
         endpoints=told.endpoints(),
         lease_namespace=told.name("lease_namespace", _NAMESPACE) or _home(environ),
@@ -197,6 +203,7 @@ def directory_settings(
         installation=told.installation(),
         allow_networks=told.networks(),
         identities=told.file("identities"),
+        calendar_hosts=told.hosts("calendar_host"),
         public_url=told.url("public_url"),
         endpoints=told.endpoints(),
     )
@@ -358,6 +365,15 @@ class _Told:
                 )
             found[provider] = origin
         return found
+
+    def hosts(self, name: str) -> frozenset[str]:
+        values = frozenset(value.lower() for value in self.many(name, ","))
+        for value in values:
+            if not _HOST.fullmatch(value):
+                raise self.wrong(
+                    name, f"{value} is no host; write it like login.example or login.example:8443"
+                )
+        return values
 
     def address(self, name: str, default: str) -> Address:
         text = self.one(name) or default

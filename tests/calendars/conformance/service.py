@@ -59,6 +59,8 @@ class Service(Protocol):
     Attributes:
         readable: the members of `PARTS` that a Calendar of this provider can hold.
         asked: how many requests for the calendar arrived; token requests do not count.
+
+    One whose client speaks TLS only says `tls = True`.
     """
 
     readable: tuple[str, ...]

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from slackwater.core.words import Reason
 from tests.calendars.conformance.google import GoogleService
+from tests.calendars.conformance.microsoft_graph import GraphService
 from tests.calendars.conformance.service import PARTS, SECRET, Fault, Planned, Service
 from tests.calendars.support import CANARY, calendar, vevent
 from tests.fakes.caldav import HOME, FakeDav
@@ -206,5 +207,6 @@ SERVICES: Mapping[str, Callable[[], Service]] = {
     "caldav": Dav,
     "google": GoogleService,
     "ical": Feed,
+    "microsoftGraph": GraphService,
     "static": Written,
 }

@@ -98,13 +98,14 @@ class Read:
 
 
 @pytest.fixture
-def read(expander: Expander, serve: Serve):
+def read(expander: Expander, serve: Serve, serve_tls: Serve):
     async def make(name: str, *events: Planned) -> Read:
         assert name in SERVICES, "a new provider needs a line in conformance/services.py"
         service = SERVICES[name]()
         for event in events:
             service.put(event)
-        return Read(name, service, expander, await serve(service.answer))
+        start = serve_tls if getattr(service, "tls", False) else serve
+        return Read(name, service, expander, await start(service.answer))
 
     return make
 
