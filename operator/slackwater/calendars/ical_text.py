@@ -9,6 +9,7 @@ each series can later fail alone.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ _MARKS: Final = frozenset(
 )
 _ONE_DAY: Final = timedelta(days=1)
 _UNTIL: Final = re.compile(r"UNTIL=(\d{8})", re.IGNORECASE)
-_PERIODS: Final = re.compile(r"(\d+)([WD])")
+# RFC 5545 section 3.3.6: weeks, or days and a time in hours, minutes and seconds.
+_PERIODS: Final = re.compile(r"(\d+)([WDHMS])")
+_DAYS: Final = {"W": 7, "D": 1, "H": 1 / 24, "M": 1 / 1440, "S": 1 / 86_400}
 
 
 class MalformedError(ValueError):
@@ -94,7 +97,7 @@ class Block:
             end = start + _ONE_DAY
             for number, unit in _PERIODS.findall(self.values.get("DURATION", "")):
                 # A thousand years is longer than any event, and within what a date can hold.
-                end += timedelta(days=min(int(number[:9]) * (7 if unit == "W" else 1), 365_000))
+                end += timedelta(days=min(math.ceil(int(number[:9]) * _DAYS[unit]), 365_000))
         return start, max(start, end)
 
 
