@@ -283,7 +283,9 @@ class _Wire:
             raise
         except TimeoutError:
             self.failure = NetError(Reason.TIMEOUT)
-            raise self.failure from None
+        except RuntimeError:  # the session was closed meanwhile
+            self.failure = NetError(Reason.UNREACHABLE)
+        raise self.failure
 
     def _check(self, url: str) -> None:
         if urlsplit(url)[:2] != self._origin:
