@@ -16,6 +16,7 @@ from slackwater.api.read import (
     read_gpu_pool,
     read_training_window,
 )
+from slackwater.calendars.registry import PROVIDERS
 from slackwater.core import spec
 from slackwater.core.event import Busy
 from slackwater.core.span import Span
@@ -194,12 +195,15 @@ def test_a_file_is_for_directories_only() -> None:
 
 
 def test_the_chosen_provider_is_given_with_its_configuration() -> None:
-    team, outlook, holidays = (
-        read_calendar(item.spec) for item in parse_manifests(GOOD["calendars"])
-    )
-    assert [c.provider.name for c in (team, outlook, holidays)] == ["caldav", "ical", "static"]
+    read = [read_calendar(item.spec) for item in parse_manifests(GOOD["calendars"])]
+    assert {calendar.provider.name for calendar in read} == set(PROVIDERS)
+    team, outlook = read[:2]
+    assert (team.provider.name, outlook.provider.name) == ("caldav", "ical")
     assert team.provider.config.url == "https://dav.example.com/calendars/team/"
     assert outlook.privacy is spec.Privacy.FREE_BUSY
+    gpus = read[-1]
+    assert gpus.provider.name == "microsoftGraph"
+    assert gpus.provider.config.certificate_secret_ref.key == "bundle.pem"
 
 
 def test_an_airflow_is_read_with_its_grants() -> None:
@@ -217,17 +221,23 @@ def test_an_airflow_is_read_with_its_grants() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("dagId", "other"), ("airflowRef", {"name": "other"}), ("airflowRef", None)],
+    [("dagId", "other"), ("airflowRef", {"name": "other"})],
 )
 def test_the_dag_of_a_training_window_cannot_be_exchanged(field: str, value: object) -> None:
     with pytest.raises(
         ConfigError, match=rf"spec\.dag\.{field}: {field} cannot be changed: create"
     ):
-        check_unchanged(window(), window(dag={**DAG, field: value}))
+        check_unchanged(
+            read_training_window("research", window()),
+            read_training_window("research", window(dag={**DAG, field: value})),
+        )
 
 
 def test_all_but_the_dags_identity_can_be_changed() -> None:
-    check_unchanged(window(), window(priority=3, dag={**DAG, "conf": {"a": 1}}))
+    changed = window(priority=3, dag={**DAG, "conf": {"a": 1}})
+    check_unchanged(
+        read_training_window("research", window()), read_training_window("research", changed)
+    )
 
 
 def test_several_faults_are_told_together_but_not_without_end() -> None:

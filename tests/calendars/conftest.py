@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
+from slackwater.calendars import microsoft_graph
 from slackwater.calendars.expand import Expander
-from tests.calendars.support import CANARY
+from slackwater.net import open_session
+from tests.calendars.graph_rig import MAILBOX, SECRET, GraphRig, trusting
+from tests.calendars.support import CANARY, Secrets
+from tests.fakes.graph import FakeGraph
+from tests.fakes.graph_tls import server_tls
+from tests.fakes.serving import Handler, serving
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], Awaitable[str]]
 
 # Test servers log what they are asked; that is not ours to keep secret.
@@ -30,18 +36,36 @@ async def expander() -> AsyncIterator[Expander]:
 async def serve() -> AsyncIterator[Serve]:
     """Start an in-process server that answers everything by one handler; gives its origin."""
     async with AsyncExitStack() as stack:
+        yield lambda handler: stack.enter_async_context(serving(handler))
 
-        async def start(handler: Handler) -> str:
-            app = web.Application(client_max_size=64 * 1024 * 1024)
-            app.router.add_route("*", "/{path:.*}", handler)
-            runner = web.AppRunner(app, shutdown_timeout=0.05)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
-        yield start
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context, and one that trusts it."""
+    context, authority = server_tls(tmp_path_factory.mktemp("tls"))
+    return context, trusting(authority)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve_tls(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Serve]:
+    """The same over TLS, with a certificate that the providers which need it trust."""
+    monkeypatch.setattr(microsoft_graph, "open_session", partial(open_session, ssl=tls[1]))
+    async with AsyncExitStack() as stack:
+        yield lambda handler: stack.enter_async_context(serving(handler, tls[0]))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def graph(serve_tls: Serve) -> AsyncIterator[GraphRig]:
+    """Microsoft Graph with one mailbox."""
+    fake = FakeGraph()
+    origin = fake.entra.resource = await serve_tls(fake.answer)
+    rig = GraphRig(fake, origin, fake.mailbox(MAILBOX), Secrets({SECRET: "s3cret\n"}))
+    yield rig
+    for source in rig.sources:
+        await source.aclose()
+    assert fake.violations == []
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from slackwater.calendars.expand import Expander
 from slackwater.calendars.registry import PROVIDERS, Opening, open_calendar
@@ -69,6 +70,7 @@ def opened(
     directory: Path | None = None,
     name: str = "team",
     turns: Turns | None = None,
+    endpoints: dict[str, str] | None = None,
 ) -> CalendarSource:
     return open_calendar(
         provider,
@@ -83,6 +85,8 @@ def opened(
             turns=turns or Turns(HastyClock()),
             clock=FixedClock(),
             directory=directory,
+            endpoints=endpoints or {},
+            hosts=frozenset({urlsplit(str(config.get("authority", ""))).netloc}),
         ),
     )
 

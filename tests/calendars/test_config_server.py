@@ -21,6 +21,7 @@ CALENDARS = "/apis/slackwater.dev/v1alpha1/namespaces/default/calendars"
 EVENT = {"uid": "a", "summary": "s", "start": "2026-04-01T10:00:00Z", "end": "2026-04-01T11:00:00Z"}
 DAYS = {"start": "2026-04-01", "end": "2026-04-02", "allDay": True}
 SECRET = {"name": "n", "key": "k"}
+KEY = {"credentialsSecretRef": SECRET}
 LOGIN = {"usernameSecretRef": SECRET, "passwordSecretRef": SECRET}
 
 
@@ -41,6 +42,9 @@ GOOD = [
     {"ical": {"url": "http://127.0.0.1:8080"}},
     {"ical": {"urlSecretRef": SECRET}},
     {"caldav": {"url": "https://dav.example.com/team%40work/", **LOGIN}},
+    {"google": {"calendarId": "team@example.com", **KEY}},
+    {"google": {"calendarId": "en.german#holiday@group.v.calendar.google.com", **KEY}},
+    {"google": {"calendarId": "primary", "subject": "anna@example.com", **KEY}},
 ]
 BAD = [
     static({"allDay": True}),
@@ -61,6 +65,10 @@ BAD = [
     {"ical": {"url": "webcal://example.com/x"}},
     {"caldav": {"url": "https://example.com/"}},
     {"caldav": {"url": "https://user@example.com/", **LOGIN}},
+    {"google": {"calendarId": "primary", **KEY}},
+    {"google": {"calendarId": "team calendar", **KEY}},
+    {"google": {"calendarId": "team@example.com", "subject": "anna", **KEY}},
+    {"google": {"calendarId": "team@example.com"}},
 ]
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from slackwater.api.observed import OCCURRENCES_LIMIT
 from slackwater.core.action import Lookup, Post
 from slackwater.core.identity import inline_key, run_id
-from slackwater.core.keep import BEHIND, added, condition_of, forget, noted
+from slackwater.core.keep import BEHIND, added, forget, noted
 from slackwater.core.ledger import State, Waited
 from slackwater.core.run import Absent, RunState
 from slackwater.core.run import Seen as SeenRun
 from slackwater.core.seen import Override
 from slackwater.core.spec import Effect, Ending, InlineEntry
-from slackwater.core.words import WORDS, Reason
+from slackwater.core.words import Reason
 from tests.core.builders import (
     DAY,
     HOUR,
@@ -514,12 +514,18 @@ def test_no_time_is_no_entry_of_the_account():
     )
 
 
-def test_most_reasons_of_waiting_belong_to_one_condition():
-    assert condition_of(Reason.STALE, "DagReady") == "CalendarsSynced"
-    assert condition_of(Reason.NO_DATA, "DagReady") == "CapacityAvailable"
-    assert condition_of(Reason.DAG_PAUSED, "WindowOpen") == "DagReady"
-    assert condition_of(Reason.HELD, "CapacityAvailable") == "CapacityAvailable"
-    assert all(condition_of(reason, "x") for reason in WORDS)
+def test_a_wait_is_booked_under_the_condition_that_held_it_back():
+    kept = noted(line(since=clock(9)), State.WAITING, Reason.NOT_READ_YET, "DagReady", clock(10))
+    assert kept.condition == "DagReady"
+    kept = noted(kept, State.WAITING, Reason.NOT_READ_YET, "CapacityAvailable", clock(11))
+    kept = noted(kept, State.WAITING, Reason.HELD, "CapacityAvailable", clock(13))
+    ended = noted(kept, State.MISSED, Reason.HELD, "WindowOpen", clock(14))
+    assert ended.condition == ""
+    assert ended.waited == (
+        Waited("DagReady", Reason.NOT_READ_YET, 3600),
+        Waited("CapacityAvailable", Reason.NOT_READ_YET, 7200),
+        Waited("CapacityAvailable", Reason.HELD, 3600),
+    )
 
 
 # --- forgetting

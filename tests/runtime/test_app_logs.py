@@ -13,7 +13,7 @@ from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
 from slackwater.errors import StoreError
 from slackwater.ports import Key, Kind
-from slackwater.runtime.logs import TransitionLog, configure
+from slackwater.runtime.logs import LoggedFaults, TransitionLog, configure
 from slackwater.runtime.settings import LogSettings
 
 NIGHTLY = Key(Kind.TRAINING_WINDOW, Ref("research", "nightly"))
@@ -126,3 +126,23 @@ def test_libraries_that_quote_addresses_and_titles_are_never_heard(level: str, n
     logging.getLogger(name).critical("https://calendar.example/secret-feed: SUMMARY:layoffs")
 
     assert stream.getvalue() == ""
+
+
+def test_faults_are_in_the_log_beside_the_events_and_good_news_is_not() -> None:
+    stream, passed_on = told(io.StringIO(), "json"), []
+
+    class Events:
+        def record(self, key: Key, **said: object) -> None:
+            passed_on.append((key, said["reason"]))
+
+    recorder = LoggedFaults(Events())
+    recorder.record(POOL, warning=True, reason="NoData", action="Reconcile", note="No numbers.")
+    recorder.record(NIGHTLY, warning=False, reason="Running", action="Reconcile", note="It runs.")
+
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["level"], line["kind"], line["name"]) == ("warning", "GPUPool", "box")
+    assert (line["reason"], line["message"]) == (
+        "NoData",
+        "GPUPool research/box NoData: No numbers.",
+    )
+    assert passed_on == [(POOL, "NoData"), (NIGHTLY, "Running")]

@@ -56,6 +56,7 @@ FLAGS: Mapping[str, Any] = {
     "namespace": ["research", "demo"],
     "installation": "lab-7",
     "allow_network": ["10.20.0.0/16", "fd00::/8"],
+    "google_endpoint": "http://127.0.0.1:4620",
     "metrics_address": "[::1]:9000",
     "lease_namespace": "apps",
     "lease_name": "tide",
@@ -75,6 +76,7 @@ def test_every_flag_of_the_operator_has_a_variable_of_its_name() -> None:
     assert operator_settings({}, environ) == operator_settings(FLAGS, {})
     told = operator_settings(FLAGS, {})
     assert told.namespaces == ("research", "demo")
+    assert told.endpoints == {"google": "http://127.0.0.1:4620"}
     assert told.allow_networks == (ip_network("10.20.0.0/16"), ip_network("fd00::/8"))
     assert told.metrics == Address("::1", 9000)
     assert str(told.metrics) == "[::1]:9000"
@@ -88,6 +90,7 @@ def test_every_flag_of_run_has_a_variable_of_its_name(tmp_path: Path) -> None:
         "listen": "127.0.0.1:0",
         "installation": "box",
         "allow_network": ["192.0.2.0/24"],
+        "google_endpoint": "https://google.example",
     }
     environ = {
         f"SLACKWATER_{name.upper()}": os.pathsep.join(value) if isinstance(value, list) else value
@@ -116,6 +119,8 @@ def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
         ({"metrics_address": "localhost:99999"}, {}, r"localhost:99999 is no address"),
         ({}, {"SLACKWATER_METRICS_ADDRESS": ":80"}, r"SLACKWATER_METRICS_ADDRESS: :80 is no"),
         ({"allow_network": ["10.0.0.1/8"]}, {}, r"--allow-network: 10\.0\.0\.1/8 is no range"),
+        ({"google_endpoint": "127.0.0.1:1"}, {}, r"--google-endpoint: 127\.0\.0\.1:1 is no origin"),
+        ({"google_endpoint": "https://a/b"}, {}, r"https://a/b is no origin; write it like"),
         ({"namespace": ["Research"]}, {}, r"--namespace: Research is no name"),
         ({"lease_name": "a/b"}, {}, r"--lease-name: a/b is no name"),
         ({"installation": "a.b"}, {}, r"--installation: write at most 63 letters"),

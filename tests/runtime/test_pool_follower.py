@@ -195,6 +195,19 @@ async def test_a_past_that_cannot_be_read_does_not_block_the_present(time):
     await asyncio.sleep(60)
     await watch.look(8, utilization=0.5)
     assert watch.follower.history[0] == (EPOCH - MINUTE, 0.2)
+    assert [load for _, load in watch.follower.history] == [0.2, 0.4, 0.5]
+
+
+@on_virtual_time
+async def test_a_past_that_cannot_be_read_is_asked_for_ever_less_often(time):
+    """It is a heavy question: six hours of every GPU."""
+    watch = Watch(time)
+    watch.source.past = PoolError(Reason.TIMEOUT, what="Prometheus")
+    for _ in range(480):
+        await watch.look(8, utilization=0.4)
+        await asyncio.sleep(15)
+    assert watch.source.samples == 480
+    assert 5 <= watch.source.asked_past <= 40
 
 
 @on_virtual_time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from slackwater.ports import Key, Recorder, Stored
 from slackwater.stores.cluster import Cluster
-from slackwater.stores.recorder import EventRecorder, LogRecorder
+from slackwater.stores.recorder import EventRecorder
 from tests.stores.conftest import window_key
 from tests.stores.fake_cluster import FakeClock, FakeCluster
 
@@ -227,13 +226,3 @@ async def test_what_is_remembered_is_bounded(
     assert len(events(fake)) == 10
     assert len(told._series) == 3
     assert len(told._buckets) == 3
-
-
-def test_without_a_cluster_it_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "slackwater.events")
-    say(LogRecorder())
-    say(LogRecorder(), "Broken.", warning=True)
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("INFO", "TrainingWindow research/nightly: Starting (WaitingForGPUs): Waiting."),
-        ("WARNING", "TrainingWindow research/nightly: Starting (WaitingForGPUs): Broken."),
-    ]

@@ -83,6 +83,9 @@ class OccurrenceStatus(WireModel):
     ] = None
     state: Annotated[_Word, Field(description=f"Where it stands: {', '.join(State)}.")]
     reason: Annotated[_Word, Field(description="Why, in one word from a closed list.")]
+    condition: Annotated[
+        _Word | None, Field(description="While it waits: the condition that is not met.")
+    ] = None
     since: Annotated[Instant | None, Field(description="When the reason began to hold.")] = None
     window_start: Annotated[
         Instant | None, Field(description="The earliest time at which its run may start.")

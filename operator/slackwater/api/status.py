@@ -74,6 +74,8 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
         wire["originalStart"] = line.original_start
     wire["state"] = line.state.value
     wire["reason"] = line.reason.value
+    if line.condition:
+        wire["condition"] = line.condition
     _put_instant(wire, "since", line.since)
     if line.window is not None:
         wire["windowStart"] = write_instant(line.window.start)
@@ -153,6 +155,7 @@ def _line_from_wire(item: Mapping[str, Any]) -> Line | None:
         original_start=_text(item.get("originalStart")) or "",
         state=state,
         reason=_member(Reason, item.get("reason")) or _USUAL[state],
+        condition=_text(item.get("condition")) or "",
         since=_instant(item.get("since")),
         window=_span(item.get("windowStart"), item.get("windowEnd")),
         planned_start=_instant(item.get("plannedStart")),

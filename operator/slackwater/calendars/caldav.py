@@ -75,6 +75,7 @@ class CaldavSource:
         self._opening, self._config = opening, opening.config
         self._policy = opening.policy_for(self._config.url)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._authorization: str | None = None
         self._config_hash = opening.digest()
         self._data = dav.BUSY_TIMES if opening.privacy is Privacy.FREE_BUSY else dav.WHOLE
@@ -121,7 +122,8 @@ class CaldavSource:
         return fetched(self._config_hash, horizon, new, expansion, now, *warnings)
 
     async def aclose(self) -> None:
-        """Let connections go."""
+        """Let connections go; a fetch that is under way fails."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
 
@@ -131,6 +133,8 @@ class CaldavSource:
             password = await self._opening.secret(self._config.password_secret_ref)
             pair = base64.b64encode(f"{user}:{password}".encode()).decode()
             self._authorization = f"Basic {pair}"
+        if self._closed:  # while the secrets were read
+            raise self._opening.failed(Reason.UNREACHABLE)
         if self._session is None:
             self._session = open_session(self._policy)
         host = urlsplit(self._config.url).netloc.lower()

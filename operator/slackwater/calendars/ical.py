@@ -93,6 +93,7 @@ class Feed:
         if self._config.url is not None:
             opening.policy_for(self._config.url)
         self._sessions: dict[NetPolicy, aiohttp.ClientSession] = {}
+        self._closed = False
         self._before: Mapping[Span, frozenset[str]] = {}
 
     async def fetch(self, horizon: Span, state: FetchState | None, now: datetime) -> Fetched:
@@ -127,7 +128,8 @@ class Feed:
         return fetched(config_hash, horizon, validators, expansion, now, *warnings)
 
     async def aclose(self) -> None:
-        """Let connections go."""
+        """Let connections go; a fetch that is under way fails."""
+        self._closed = True
         while self._sessions:
             await self._sessions.popitem()[1].close()
 
@@ -167,6 +169,8 @@ class Feed:
 
     def _session(self, address: str) -> aiohttp.ClientSession:
         policy = self._opening.policy_for(address)
+        if self._closed:  # while the secret was read
+            raise self._opening.failed(Reason.UNREACHABLE)
         if policy not in self._sessions:
             self._sessions[policy] = open_session(policy)
         return self._sessions[policy]

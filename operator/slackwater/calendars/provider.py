@@ -19,7 +19,7 @@ from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
 from slackwater.errors import CalendarError, ConfigError, SecretError
-from slackwater.net import NetError, NetPolicy, Reply, retry_after
+from slackwater.net import Identities, NetError, NetPolicy, Reply, retry_after
 from slackwater.ports import CalendarSource, Clock, Fetched, FetchState, SecretReader
 from slackwater.wire import SecretKeyRef, WireModel
 
@@ -55,6 +55,11 @@ class Opening:
         turns: where each request waits for its turn.
         clock: the present.
         directory: where the manifest lies, in directory mode; None in a cluster.
+        endpoints: servers that the operator's configuration names in place of a service's own, by
+            the provider's name; never from a manifest (R14).
+        identities: what the operator's configuration lends (R14).
+        hosts: which hosts, as `host` or `host:port`, the operator's configuration trusts with
+            credentials besides those that a provider's service is known to have (R14).
     """
 
     ref: Ref
@@ -67,6 +72,9 @@ class Opening:
     turns: Turns = field(repr=False)
     clock: Clock = field(repr=False)
     directory: Path | None = field(default=None, repr=False)
+    endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
+    identities: Identities = field(default_factory=Identities, repr=False)
+    hosts: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def namespace(self) -> str:

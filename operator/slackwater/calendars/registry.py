@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from slackwater.calendars import caldav, ical, static
+from slackwater.calendars import caldav, google, ical, microsoft_graph, static
 from slackwater.calendars.provider import Opening, Provider
 from slackwater.ports import CalendarSource
 
 __all__ = ["PROVIDERS", "Opening", "Provider", "open_calendar"]
 
 PROVIDERS: Final[dict[str, Provider]] = {
-    provider.name: provider for provider in (caldav.PROVIDER, ical.PROVIDER, static.PROVIDER)
+    provider.name: provider
+    for provider in (
+        caldav.PROVIDER,
+        google.PROVIDER,
+        ical.PROVIDER,
+        microsoft_graph.PROVIDER,
+        static.PROVIDER,
+    )
 }
 
 

@@ -10,7 +10,6 @@ from string import Formatter
 from typing import Final
 
 from slackwater.cli.reading import Moment, instant_of, write_length, write_span
-from slackwater.core.keep import condition_of
 from slackwater.core.ledger import Line, State, Waited
 from slackwater.core.occurrence import Layout, Occurrence
 from slackwater.core.report import sentence
@@ -85,7 +84,7 @@ class Account:
             return ()
         account = {(w.condition, w.reason): w.seconds for w in self.line.waited}
         if self.line.state is State.WAITING and self.line.since is not None:
-            key = (condition_of(self.line.reason, "WindowOpen"), self.line.reason)
+            key = (self.line.condition or "WindowOpen", self.line.reason)
             lasts = max(0, round((self.now - self.line.since).total_seconds()))
             account[key] = account.get(key, 0) + lasts
         found = (Waited(c, r, s) for (c, r), s in account.items() if s)

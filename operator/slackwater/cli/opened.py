@@ -187,7 +187,9 @@ async def _directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
             directory_of=store.directory_of,
+            endpoints=settings.endpoints,
         )
         async with contextlib.aclosing(store), _adapters(sources, clock) as world:
             tree = await asyncio.to_thread(ManifestFiles(settings.manifests).look, trust=True)
@@ -236,6 +238,8 @@ async def _cluster(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Op
             calendars=calendars,
             services=services,
             identities=identities,
+            endpoints=settings.endpoints,
+            hosts=settings.calendar_hosts,
         )
         async with _adapters(sources, clock) as world:
             for stored in objects:

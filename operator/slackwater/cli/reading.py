@@ -71,9 +71,20 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         help="as for `slackwater run` and `slackwater operator`; may be repeated",
     )
     parser.add_argument(
+        "--calendar-host",
+        metavar="HOST",
+        action="append",
+        help="as for `slackwater run` and `slackwater operator`; may be repeated",
+    )
+    parser.add_argument(
         "--identities",
         metavar="FILE",
         help="as for `slackwater run` and `slackwater operator`",
+    )
+    parser.add_argument(
+        "--google-endpoint",
+        metavar="URL",
+        help="a server in place of Google's, such as an emulator: its origin",
     )
 
 

@@ -60,12 +60,14 @@ class Decision:
 
     Actions are carried out only after `status` is written where it changed (R9). `ask` stands in
     the pool's queue until the next decision; None withdraws it. `pending` means that an answer is
-    on its way (the pool's, or a calendar's), so `status` is not worth writing yet. `wake_at` is
-    when to look again even if nothing is heard.
+    on its way (the pool's, or a calendar's), so `status` is not worth writing yet. `gaps` is what
+    the sentences of lines that wait need, by the line's id. `wake_at` is when to look again even
+    if nothing is heard.
     """
 
     status: Status
     actions: tuple[Action, ...] = ()
     ask: Ask | None = None
     pending: bool = False
+    gaps: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     wake_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -73,6 +73,7 @@ class _Look:
     seen: Seen
     now: datetime
     again: list[datetime | None] = field(default_factory=list)
+    gaps: dict[str, Mapping[str, object]] = field(default_factory=dict)
 
     def decide(self) -> Decision:
         book = gather(self.identity, self.spec, self.status.lines, self.seen, self.now)
@@ -96,6 +97,7 @@ class _Look:
             actions=tuple(actions),
             ask=considered.ask if considered else None,
             pending=bool(considered and (considered.pending or considered.refresh)),
+            gaps=self.gaps,
             wake_at=self._wake(lines, book, waiting),
         )
 
@@ -226,6 +228,7 @@ class _Look:
                     planned_start=planned_start(held, found.gate),
                 )
                 self.again.append(found.gate.again_at)
+                self.gaps[line.id] = found.gate.gaps
                 if found.gate.reason in _OWN_FAULTS:
                     waiting = waiting or Waiting(lines[line.id], found.gate)
                     continue

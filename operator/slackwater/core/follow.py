@@ -75,7 +75,8 @@ def _after_intent(line: Line, at: datetime) -> bool:
 def _conflict(line: Line, at: datetime) -> Line:
     if line.state.is_final:
         return line
-    return replace(cleared(line, Reason.RUN_ID_CONFLICT, at), state=State.MISSED, end_time=at)
+    conflict = cleared(line, Reason.RUN_ID_CONFLICT, at)
+    return replace(conflict, state=State.MISSED, condition="", end_time=at)
 
 
 def _heard(line: Line, run: Run, at: datetime, gpus: int) -> Line:
@@ -104,6 +105,7 @@ def _heard(line: Line, run: Run, at: datetime, gpus: int) -> Line:
         line,
         state=state,
         reason=reason,
+        condition="",
         since=line.since if line.reason is reason else at,
         dag_run_id=run.run_id,
         intent_time=line.intent_time or run.queued_at or at,
@@ -132,7 +134,8 @@ def _absent(line: Line, at: datetime) -> Line:
         return line
     if line.state is State.TRIGGERED and line.reason in ENDINGS:
         if line.reason is Reason.EVENT_CANCELLED:
-            return replace(cleared(line, line.reason, at), state=State.CANCELLED, end_time=at)
+            gone = cleared(line, line.reason, at)
+            return replace(gone, state=State.CANCELLED, condition="", end_time=at)
         return cleared(line, line.reason, at)
     return replace(
         line,
@@ -149,6 +152,7 @@ def cleared(line: Line, reason: Reason, at: datetime) -> Line:
         line,
         state=State.WAITING,
         reason=reason,
+        condition="DagReady",
         since=at,
         intent_time=None,
         dag_run_id=None,

@@ -15,6 +15,11 @@ def fault_gaps(what: str) -> dict[str, object]:
         "ref": f"of {what}",
         "key": "of that name",
         "detail": f"{what} cannot work.",
+        "field": what,
+        "zone": "its time zone",
+        "account": "the account that reads it",
+        "content": "events",
+        "credentials": "credentials that can be read",
     }
 
 

@@ -290,13 +290,14 @@ def _date(instant: datetime, local: ZoneInfo) -> object:
 
 
 def noted(line: Line, state: State, reason: Reason, condition: str, now: datetime) -> Line:
-    """The line held back by `reason`, with the time that the reason before it took."""
-    if line.state is state and line.reason is reason:
+    """The line held back by `reason` of `condition`, with the time that what was before it took."""
+    held_by = condition if state is State.WAITING else ""
+    if line.state is state and line.reason is reason and line.condition == held_by:
         return line
     waited = line.waited
     if line.state is State.WAITING and line.since is not None:
-        waited = added(waited, condition_of(line.reason, condition), line.reason, now - line.since)
-    return replace(line, state=state, reason=reason, since=now, waited=waited)
+        waited = added(waited, line.condition or condition, line.reason, now - line.since)
+    return replace(line, state=state, reason=reason, condition=held_by, since=now, waited=waited)
 
 
 def added(
@@ -308,65 +309,6 @@ def added(
     if seconds > 0:
         account[condition, reason] = account.get((condition, reason), 0) + seconds
     return tuple(Waited(c, r, s) for (c, r), s in account.items())
-
-
-_CONDITION_OF: Final[dict[Reason, str]] = {
-    **dict.fromkeys(
-        (
-            Reason.STALE,
-            Reason.NOT_READ_YET,
-            Reason.EVENT_VANISHED,
-            Reason.THROTTLED,
-        ),
-        "CalendarsSynced",
-    ),
-    **dict.fromkeys(
-        (
-            Reason.WAITING_FOR_GPUS,
-            Reason.WAITING_FOR_TURN,
-            Reason.EXCEEDS_CAPACITY,
-            Reason.TOO_BUSY,
-            Reason.NOT_QUIET_LONG_ENOUGH,
-            Reason.MAX_CONCURRENT_RUNS,
-            Reason.NO_DATA,
-            Reason.NOT_A_NUMBER,
-            Reason.TOO_MANY_SERIES,
-            Reason.BAD_RESULT_TYPE,
-            Reason.PARTIAL_RESPONSE,
-            Reason.BAD_QUERY,
-            Reason.NOT_PROMETHEUS,
-            Reason.STALE_SAMPLE,
-            Reason.LOW_COVERAGE,
-            Reason.PROMISES_UNKNOWN,
-        ),
-        "CapacityAvailable",
-    ),
-    **dict.fromkeys(
-        (Reason.WONT_FINISH, Reason.CROSSES_DENY, Reason.MISSES_DEADLINE), "WindowOpen"
-    ),
-    **dict.fromkeys(
-        (
-            Reason.DAG_NOT_FOUND,
-            Reason.DAG_PAUSED,
-            Reason.DAG_STALE,
-            Reason.DAG_HAS_IMPORT_ERRORS,
-            Reason.AIRFLOW_POOL_NOT_FOUND,
-            Reason.AIRFLOW_POOL_TOO_SMALL,
-            Reason.INVALID_CONF,
-            Reason.SCHEDULER_UNHEALTHY,
-            Reason.AIRFLOW_UNSUPPORTED,
-            Reason.REJECTED,
-            Reason.START_RATE_LIMITED,
-            Reason.PREVIOUS_RUN_ACTIVE,
-        ),
-        "DagReady",
-    ),
-}
-
-
-def condition_of(reason: Reason, otherwise: str) -> str:
-    """Which condition a reason of waiting belongs to, where the reason alone tells."""
-    return _CONDITION_OF.get(reason, otherwise)
 
 
 def forget(lines: Iterable[Line], history_limit: int, now: datetime) -> tuple[Line, ...]:

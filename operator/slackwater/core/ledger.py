@@ -74,6 +74,7 @@ class Line:
         original_start: as written by the provider, or the nominal start of an inline schedule.
         state: where it stands.
         reason: why.
+        condition: which condition holds it back while it waits, else empty.
         since: when `reason` began; open time is added to `waited` when it changes.
         planned_start: when the off-peak plan means it to start (R18); None with `Earliest`.
         window: first start to last end of its pieces, None when nothing is left.
@@ -95,6 +96,7 @@ class Line:
     original_start: str = ""
     state: State = State.PLANNED
     reason: Reason = Reason.AHEAD
+    condition: str = ""
     since: datetime | None = None
     window: Span | None = None
     intent_time: datetime | None = None

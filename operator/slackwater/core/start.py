@@ -94,9 +94,11 @@ def calendar_gate(seen: Seen, now: datetime) -> Gate | None:
     doubtful = [view for view in seen.calendars.values() if not view.usable(now)]
     if doubtful:
         view = min(doubtful, key=_by_ref)
-        if view.snapshot is None:
+        if view.snapshot is None or view.refused is not None:
+            # What is refused to us is not ours to know; the Ready condition says why.
+            fault = view.fault if view.refused is None else None
             gaps = fault_gaps(f"Calendar {view.ref}")
-            return Gate("CalendarsSynced", view.fault or Reason.NOT_READ_YET, gaps)
+            return Gate("CalendarsSynced", fault or Reason.NOT_READ_YET, gaps)
         since = {"ref": view.ref, "since": view.checked_at}
         return Gate("CalendarsSynced", Reason.STALE, since)
     if seen.layout is None:

@@ -20,7 +20,7 @@ from slackwater.ports import Clock, Kind, Lease, Recorder, Store, Stored
 from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.engine import Engine
 from slackwater.runtime.identities import read_identities
-from slackwater.runtime.logs import TransitionLog
+from slackwater.runtime.logs import LoggedFaults, TransitionLog
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.process import Parts
 from slackwater.runtime.records import Sources
@@ -125,9 +125,12 @@ async def run_operator(
             services=services,
             identities=identities,
             counted=metrics.asked,
+            endpoints=settings.endpoints,
+            hosts=settings.calendar_hosts,
         )
+        told = LoggedFaults(recorder)
         controller = _controller(
-            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+            clock, store, lease, sources, told, lambda: recorder.dropped, metrics
         )
         health = Health(controller.engine, clock, lambda: store.watch_trusted)
         async with (
@@ -232,8 +235,10 @@ async def run_directory(
             calendars=calendars,
             services=services,
             identities=identities,
+            hosts=settings.calendar_hosts,
             directory_of=store.directory_of,
             counted=metrics.asked,
+            endpoints=settings.endpoints,
         )
         controller = _controller(
             clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics

@@ -15,12 +15,20 @@ from datetime import UTC, datetime
 from typing import IO, Any, Final
 
 from slackwater.errors import SlackwaterError
-from slackwater.ports import Key, Kind
+from slackwater.ports import Key, Kind, Recorder
 from slackwater.runtime.settings import LogSettings
 
 _EVENTS: Final = logging.getLogger("slackwater.events")
 _OURS: Final = "slackwater"
-_SILENCED: Final = ("caldav", "icalendar", "niquests", "requests", "urllib3", "urllib3_future")
+_SILENCED: Final = (
+    "caldav",
+    "icalendar",
+    "msal",
+    "niquests",
+    "requests",
+    "urllib3",
+    "urllib3_future",
+)
 _QUIET: Final = ("aiohttp", "kopf")
 
 
@@ -58,6 +66,23 @@ class TransitionLog:
         name = str(key.ref) if key.kind is Kind.TRAINING_WINDOW else str(key)
         level = logging.WARNING if warning else logging.INFO
         _EVENTS.log(level, "%s %s: %s", name, reason, note, extra={"object": key, "reason": reason})
+
+
+class LoggedFaults:
+    """A `ports.Recorder` that says faults in the log before another recorder takes everything.
+
+    Events are gone after an hour, and not everybody who runs an operator may read them.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._log = TransitionLog()
+
+    def record(self, key: Key, *, warning: bool, reason: str, action: str, note: str) -> None:
+        """Say it in the log where it is a fault, and pass it on."""
+        if warning:
+            self._log.record(key, warning=warning, reason=reason, action=action, note=note)
+        self._recorder.record(key, warning=warning, reason=reason, action=action, note=note)
 
 
 class _Lines(logging.Formatter):

@@ -23,6 +23,7 @@ from slackwater.runtime.off_peak import OffPeak
 
 IDLE_INTERVAL: Final = timedelta(seconds=60)
 LONGEST_BACKOFF: Final = timedelta(minutes=2)
+LONGEST_BACKOFF_HISTORY: Final = timedelta(minutes=15)  # the past is a heavy question
 BACKFILL: Final = timedelta(hours=6)
 HISTORY: Final = timedelta(hours=25)  # `forSeconds` may be a day
 
@@ -64,6 +65,7 @@ class PoolFollower:
         self.next_at: datetime | None = None
         self._backoff = Backoff(random, LONGEST_BACKOFF)
         self._backfilled = False
+        self._history_backoff = Backoff(random, LONGEST_BACKOFF_HISTORY)
         self._requests: int | None = None
         self._unseen: dict[str, int] = {}
         self._book = _Book({}, {}, {})
@@ -76,6 +78,7 @@ class PoolFollower:
             self._backfilled = False
             self._requests = None
             self._backoff.ended()
+            self._history_backoff.ended()
             self.off_peak.forget()
         self.source, self.rules, self.interval = source, rules, interval
         self._book.dirty = True
@@ -86,6 +89,7 @@ class PoolFollower:
         self.history.clear()
         self._backfilled = False
         self._backoff.clock_jumped()
+        self._history_backoff.clock_jumped()
         self.off_peak.forget()
         self._book.dirty = True
 
@@ -147,14 +151,24 @@ class PoolFollower:
     async def _backfill(self, source: PoolSource) -> None:
         """What happened before we looked, so that a hold begun then counts.
 
-        Where it cannot be had now it is asked for at the next look; the present does not wait.
+        Where it cannot be had now it is asked for again later; the present does not wait.
         """
+        if self._history_backoff.holds(self._clock.now()):
+            return
         try:
             past = await source.utilization_since(self._clock.now() - BACKFILL)
         except SlackwaterError:
+            self._history_backoff.failed(self._clock.now())
             return
         if source is self.source:
-            self.history, self._backfilled = deque(past), True
+            self.history, self._backfilled = self._joined(past), True
+            self._history_backoff.ended()
+
+    def _joined(self, past: tuple[tuple[datetime, float], ...]) -> deque[tuple[datetime, float]]:
+        """The past, and what was sampled since."""
+        newest = past[-1][0] if past else None
+        since = (point for point in self.history if newest is None or point[0] > newest)
+        return deque((*past, *since))
 
     def watch(self, user: Ref, *, watching: bool) -> bool:
         """A TrainingWindow's window opens or shuts; True when sampling should begin at once."""

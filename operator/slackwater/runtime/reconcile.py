@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from slackwater.api.status import to_wire
@@ -30,6 +31,7 @@ from slackwater.runtime.world import World
 
 LIVE_WORDING: Final = timedelta(seconds=60)  # how often live numbers may be renewed (R16)
 LOOK_AGAIN: Final = timedelta(seconds=5)  # after asking Airflow to end or delete a run
+LOOKS_AT_ONCE: Final = 5  # at one window in a row, before others have their turn
 FACTS_AHEAD: Final = timedelta(minutes=10)  # how often a DAG is checked before its window (R12)
 
 
@@ -67,27 +69,42 @@ class Reconciler:
         self._labels: dict[str, tuple[datetime, dict[str, str]]] = {}
 
     async def look_at(self, record: WindowRecord, up_since: datetime) -> None:
-        """One look. Raises SlackwaterError where it should be tried again."""
+        """Look until nothing follows by itself: intent, POST and what came of it go in one go.
+
+        So the next POST of a server is ready while the one before is under way. Raises
+        SlackwaterError where it should be tried again.
+        """
+        key = record.stored.key
+        for _ in range(LOOKS_AT_ONCE):
+            if self._world.windows.get(key.ref) is not record:
+                return  # deleted, or made anew: that is news of its own
+            labels = await self.labels_of(key.ref.namespace)
+            self._queue.caught_up(key)
+            if not await self._look(record, labels, up_since):
+                return
+        self._queue.add(key)
+
+    async def _look(self, record: WindowRecord, labels: dict[str, str], up_since: datetime) -> bool:
+        """One look; True where what it did is to be looked at."""
         key, spec = record.stored.key, record.spec
-        labels = await self.labels_of(key.ref.namespace)
         now = self._clock.now()
         if spec is None:
             assert record.config is not None
             identity = self._world.identity(record)
             await self._settle(record, unreadable(identity, record.status, record.config, now))
-            return
+            return False
         seen = observe(self._world, record, spec, labels=labels, up_since=up_since)
         decision = decide(self._world.identity(record), spec, record.status, seen, now)
         self._want_facts(spec, seen, decision.status)
         self._line_up(record, spec, decision)
         later: datetime | None = None
         if not decision.pending or any(not isinstance(a, Refresh) for a in decision.actions):
-            later = await self._settle(record, decision.status)
+            later = await self._settle(record, decision.status, decision.gaps)
         # Set before acting: an action may take long or fail, and the timer must stand anyway.
         check = now + FACTS_AHEAD if self._is_near(decision.status, now) else None
         wake = [at for at in (decision.wake_at, later, check) if at]
         self._alarm.set(key, min(wake, default=None))
-        await self._act(key, record, spec, decision)
+        return await self._act(key, record, spec, decision)
 
     async def labels_of(self, namespace: str) -> dict[str, str]:
         """Labels of a namespace, at most a minute old."""
@@ -179,8 +196,16 @@ class Reconciler:
 
     # --- status
 
-    async def _settle(self, record: WindowRecord, status: Status) -> datetime | None:
-        """Write the status where it changed; give the instant of a renewal that has to wait (R16)."""
+    async def _settle(
+        self,
+        record: WindowRecord,
+        status: Status,
+        gaps: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+    ) -> datetime | None:
+        """Write the status where it changed; give the instant of a renewal that has to wait (R16).
+
+        `gaps` is what the sentences of its waiting lines need.
+        """
         now = self._clock.now()
         if status == record.status and not record.unwritten:
             self.hold(record.stored.key.ref)
@@ -202,17 +227,18 @@ class Reconciler:
             record.wrote(wire, version)
         before, record.status, record.unwritten = record.status, status, False
         self.hold(record.stored.key.ref)
-        self._teller.tell(record, before, status)
+        self._teller.tell(record, before, status, gaps)
         return None
 
     # --- acting
 
     async def _act(
         self, key: Key, record: WindowRecord, spec: TrainingWindow, decision: Decision
-    ) -> None:
+    ) -> bool:
+        """Carry out the actions; True where a look at what came of them should follow."""
         follower = self._world.airflow(spec.dag.airflow)
         if follower is None:
-            return
+            return False
         posted = False
         for action in decision.actions:
             if isinstance(action, Refresh):
@@ -235,9 +261,6 @@ class Reconciler:
                 self._alarm.soonest(key, self._clock.now() + LOOK_AGAIN)
             else:
                 posted = True
-        intended = any(line.state is State.INTENDED for line in record.status.lines)
-        if posted or (intended and not decision.actions):
-            self._queue.add(key)
         for line in record.status.lines:
             if line.dag_run_id is None:
                 continue
@@ -249,6 +272,8 @@ class Reconciler:
             # Until now the server may have been idle, and its next look far away.
             soon = self._clock.now() + follower.interval
             self._alarm.soonest(Key(Kind.AIRFLOW_INSTANCE, follower.ref), soon)
+        intended = any(line.state is State.INTENDED for line in record.status.lines)
+        return posted or (intended and not decision.actions)
 
 
 def _newly_intended(old: Status, new: Status) -> set[str]:

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -38,6 +38,10 @@ _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 # What stands unchanged in a run id (R2).
 _INSTALLATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~:+-]{0,62}")
 _PUBLIC_URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@]+")
+# Providers whose service may be another than their own: an emulator, or a proxy.
+_ENDPOINTS: Final = ("google",)
+_HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?")
 _DATABASE: Final = "slackwater.db"
 _LAST_RUN: Final = "run.json"
 
@@ -71,7 +75,9 @@ class OperatorSettings:
         installation: stands in run ids instead of the cluster's own id (R2).
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
         identities: the file with the identities that are lent to objects (R14).
+        calendar_hosts: what calendars may name as servers for credentials besides the known ones.
         public_url: where people open this operator's pages; stands in the notes of runs.
+        endpoints: servers in place of a calendar service's own, by the provider's name.
         lease_namespace: where the Lease stands.
         lease_name: its name.
         instance: of this process, for Events and the Lease.
@@ -84,7 +90,9 @@ class OperatorSettings:
     installation: str | None = None
     allow_networks: tuple[Network, ...] = ()
     identities: Path | None = None
+    calendar_hosts: frozenset[str] = frozenset()
     public_url: str | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     lease_namespace: str = "default"
     lease_name: str = "slackwater"
     instance: str = "slackwater"
@@ -105,7 +113,9 @@ class DirectorySettings:
         installation: stands in run ids instead of the data directory's own id (R2).
         allow_networks: what calendars, Prometheus and Airflow may be reached at besides (R14).
         identities: the file with the identities that are lent to objects (R14).
+        calendar_hosts: what calendars may name as servers for credentials besides the known ones.
         public_url: where people open these pages; stands in the notes of runs.
+        endpoints: servers in place of a calendar service's own, by the provider's name.
         poll: time between two looks at the manifests.
     """
 
@@ -116,7 +126,9 @@ class DirectorySettings:
     installation: str | None = None
     allow_networks: tuple[Network, ...] = ()
     identities: Path | None = None
+    calendar_hosts: frozenset[str] = frozenset()
     public_url: str | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     poll: timedelta = timedelta(seconds=1)
 
     @property
@@ -146,7 +158,9 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         installation=told.installation(),
         allow_networks=told.networks(),
         identities=told.file("identities"),
+        calendar_hosts=told.hosts("calendar_host"),
         public_url=told.url("public_url"),
+        endpoints=told.endpoints(),
         lease_namespace=told.name("lease_namespace", _NAMESPACE) or _home(environ),
         lease_name=told.name("lease_name", _OBJECT_NAME) or "slackwater",
         instance=environ.get("POD_NAME") or socket.gethostname() or "slackwater",
@@ -189,7 +203,9 @@ def directory_settings(
         installation=told.installation(),
         allow_networks=told.networks(),
         identities=told.file("identities"),
+        calendar_hosts=told.hosts("calendar_host"),
         public_url=told.url("public_url"),
+        endpoints=told.endpoints(),
     )
 
 
@@ -335,6 +351,29 @@ class _Told:
                     f"{text} is no range of addresses; write it like 10.20.0.0/16 or fd00::/8",
                 ) from None
         return tuple(found)
+
+    def endpoints(self) -> dict[str, str]:
+        found = {}
+        for provider in _ENDPOINTS:
+            name = f"{provider}_endpoint"
+            origin = self.one(name)
+            if origin is None:
+                continue
+            if not _ORIGIN.fullmatch(origin):
+                raise self.wrong(
+                    name, f"{origin} is no origin; write it like https://calendar.example:8443"
+                )
+            found[provider] = origin
+        return found
+
+    def hosts(self, name: str) -> frozenset[str]:
+        values = frozenset(value.lower() for value in self.many(name, ","))
+        for value in values:
+            if not _HOST.fullmatch(value):
+                raise self.wrong(
+                    name, f"{value} is no host; write it like login.example or login.example:8443"
+                )
+        return values
 
     def address(self, name: str, default: str) -> Address:
         text = self.one(name) or default

@@ -35,6 +35,8 @@ class LiveSources:
         directory_of: the directory of an object's manifest; None in a cluster, where no object
             may name a file.
         counted: told of each request to a calendar service.
+        endpoints: servers in place of a calendar service's own, by the provider's name.
+        hosts: which calendars may send credentials to besides their services' own.
     """
 
     def __init__(
@@ -47,10 +49,13 @@ class LiveSources:
         identities: Identities,
         directory_of: Callable[[Key], Path | None] | None = None,
         counted: Counted = lambda _: None,
+        endpoints: Mapping[str, str] | None = None,
+        hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._clock, self._store = clock, store
         self._calendars, self._services = calendars, services
-        self._identities, self._directory_of = identities, directory_of
+        self._identities, self._directory_of, self._hosts = identities, directory_of, hosts
+        self._endpoints: Final = dict(endpoints or {})
         self._expander: Final = Expander()
         self._turns: Final = Turns(clock, counted)
 
@@ -74,6 +79,9 @@ class LiveSources:
                 turns=self._turns,
                 clock=self._clock,
                 directory=self._directory_of(key) if self._directory_of else None,
+                endpoints=self._endpoints,
+                identities=self._identities,
+                hosts=self._hosts,
             ),
         )
 

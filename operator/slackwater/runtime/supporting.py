@@ -118,6 +118,7 @@ class Publisher:
                 numbers = sample_gaps(PoolView(ref=follower.ref, sample=follower.sample))
                 names = {"pool": follower.ref, "calendar": follower.reservations.unread}
                 data = Trouble(reason, numbers | names) if reason else None
+                data = follower.failure or data  # it knows which secret, query or address it was
                 trouble = follower.trouble or follower.overlap
                 ready = condition("Ready", trouble, Reason.ACCEPTED)
                 if trouble is None and follower.reservations.unreadable:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from slackwater.core.ledger import Line, State
 from slackwater.core.report import sentence
 from slackwater.core.status import Status, Truth
-from slackwater.core.transition import ConditionChange, LineChange, is_quiet, transitions
+from slackwater.core.transition import ConditionChange, is_quiet, transitions
 from slackwater.core.words import WORDS, Reason
 from slackwater.ports import Key, Recorder
 from slackwater.runtime.metrics import Metrics
@@ -26,28 +28,45 @@ class Teller:
         self._recorder, self._metrics = recorder, metrics
         self._told: dict[Key, dict[str, datetime]] = {}  # planned starts, by occurrence
 
-    def tell(self, record: WindowRecord, before: Status, after: Status) -> None:
-        """Record what changed between two statuses of a TrainingWindow."""
+    def tell(
+        self,
+        record: WindowRecord,
+        before: Status,
+        after: Status,
+        gaps: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """Record what changed between two statuses of a TrainingWindow.
+
+        Args:
+            record: the TrainingWindow.
+            before: what stood until now.
+            after: what stands now.
+            gaps: what the sentences of waiting lines need, by the line's id.
+        """
         found = transitions(before, after)
-        zone = record.spec.time_zone if record.spec else "UTC"
+        key = record.stored.key
+        said = {change.condition.reason for change in found.conditions if _is_ready(change)}
         for change in found.lines:
-            self._tell_line(record, change, after, zone)
+            if change.entered:
+                self._metrics.entered(key.ref, change.line, change.before)
+            told = change.line.condition == "Ready" and change.line.reason in said
+            if not told and not is_quiet(change):
+                self._tell_line(record, change.line, gaps.get(change.line.id, {}))
+        # A fault that lines wait for was told with them.
+        said = {change.line.reason for change in found.lines if change.line.condition} - said
         is_open = (condition := after.condition("WindowOpen")) is not None and (
             condition.status is Truth.TRUE
         )
         for condition_change in found.conditions:
-            self._tell_condition(record.stored.key, condition_change, is_open=is_open)
-        self._tell_plans(record, before, after, zone)
+            if condition_change.condition.reason not in said:
+                self._tell_condition(key, condition_change, is_open=is_open)
+        self._tell_plans(record, before, after)
         for line in found.moved_after_start:
-            self._record(
-                record.stored.key,
-                Reason.ALREADY_RAN,
-                self._say(line, Reason.ALREADY_RAN, zone, record),
-            )
+            self._record(key, Reason.ALREADY_RAN, self._say(record, line, Reason.ALREADY_RAN))
 
-    def _tell_plans(self, record: WindowRecord, before: Status, after: Status, zone: str) -> None:
+    def _tell_plans(self, record: WindowRecord, before: Status, after: Status) -> None:
         """Say when a planned start is more than an hour from where it was last said to be."""
-        key = record.stored.key
+        key, zone = record.stored.key, record.spec.time_zone if record.spec else "UTC"
         told = self._told.pop(key, {})
         at_first = {line.id: line.planned_start for line in before.lines}
         waiting: dict[str, datetime] = {}
@@ -64,17 +83,11 @@ class Teller:
         if waiting:
             self._told[key] = waiting
 
-    def _tell_line(
-        self, record: WindowRecord, change: LineChange, after: Status, zone: str
-    ) -> None:
-        line, key = change.line, record.stored.key
-        if change.entered:
-            self._metrics.entered(key.ref, line, change.before)
-        if is_quiet(change):
-            return
-        waiting = line.state in {State.WAITING, State.PLANNED}
-        note = after.message if waiting else self._say(line, line.reason, zone, record)
-        self._record(key, line.reason, f"{line.entry}: {note}" if line.entry else note)
+    def _tell_line(self, record: WindowRecord, line: Line, gaps: Mapping[str, object]) -> None:
+        note = self._say(record, line, line.reason, gaps)
+        self._record(
+            record.stored.key, line.reason, f"{line.entry}: {note}" if line.entry else note
+        )
 
     def _tell_condition(self, key: Key, change: ConditionChange, *, is_open: bool) -> None:
         condition = change.condition
@@ -102,18 +115,28 @@ class Teller:
         )
 
     @staticmethod
-    def _say(line: Line, reason: Reason, zone: str, record: WindowRecord) -> str:
-        gaps: dict[str, object] = {
-            "dag": record.spec.dag.dag_id if record.spec else "",
+    def _say(
+        record: WindowRecord,
+        line: Line,
+        reason: Reason,
+        gaps: Mapping[str, object] = MappingProxyType({}),
+    ) -> str:
+        spec = record.spec
+        known: dict[str, object] = {
+            "dag": spec.dag.dag_id if spec else "",
             "since": line.start_time or line.since,
             "until": line.window.end if line.window else None,
             "start": line.window.start if line.window else None,
             "deadline": line.end_time,
             "entry": line.entry,
         }
-        return sentence(reason, gaps, zone)
+        return sentence(reason, known | dict(gaps), spec.time_zone if spec else "UTC")
 
     def forget(self, key: Key) -> None:
         """An object is gone: its series go with it."""
         self._told.pop(key, None)
         self._metrics.forget(key)
+
+
+def _is_ready(change: ConditionChange) -> bool:
+    return change.condition.type == "Ready" and change.condition.status is Truth.FALSE

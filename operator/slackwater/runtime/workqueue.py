@@ -54,6 +54,10 @@ class WorkQueue(Generic[KeyT]):
         self._running.add(key)
         return key
 
+    def caught_up(self, key: KeyT) -> None:
+        """Its worker looks anew at all there is: what was added before needs no look of its own."""
+        self._again.discard(key)
+
     def done(self, key: KeyT) -> None:
         """The work on `key` ended, well or not."""
         self._running.discard(key)

@@ -1,4 +1,4 @@
-"""What happened, told as Kubernetes Events, or in the log where there is no cluster.
+"""What happened, told as Kubernetes Events.
 
 `record` only puts a note into a bounded queue; a task of its own posts them. When the API server
 is slow or gone, notes are dropped and counted: nothing waits for an Event, and nothing but people
@@ -21,11 +21,10 @@ from slackwater.errors import Gone, StoreError
 from slackwater.ports import Clock, Key, Stored
 from slackwater.stores.objects import API_VERSION, MERGE_PATCH
 
-if TYPE_CHECKING:  # the client is heavy, and `LogRecorder` needs none
+if TYPE_CHECKING:
     from slackwater.stores.cluster import Cluster
 
 _log = logging.getLogger(__name__)
-_events_log = logging.getLogger("slackwater.events")
 
 COMPONENT: Final = "slackwater.dev/operator"
 NOTE_BYTES: Final = 1024  # the API's limit
@@ -221,17 +220,6 @@ class EventRecorder:
             "reportingController": COMPONENT,
             "reportingInstance": self._instance,
         }
-
-
-class LogRecorder:
-    """Implements `ports.Recorder` for the directory mode: one line of the log each."""
-
-    dropped = 0
-
-    def record(self, key: Key, *, warning: bool, reason: str, action: str, note: str) -> None:
-        """Say it in the log."""
-        level = logging.WARNING if warning else logging.INFO
-        _events_log.log(level, "%s: %s (%s): %s", key, action, reason, note)
 
 
 def _event_name(name: str) -> str:

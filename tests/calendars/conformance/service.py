@@ -59,17 +59,23 @@ class Service(Protocol):
     Attributes:
         readable: the members of `PARTS` that a Calendar of this provider can hold.
         asked: how many requests for the calendar arrived; token requests do not count.
+
+    One whose client speaks TLS only says `tls = True`.
     """
 
     readable: tuple[str, ...]
     asked: int
 
     def config(self, origin: str) -> dict[str, Any]:
-        """The provider's part of a Calendar's spec; `origin` is where `answer` is served."""
+        """The provider's part of a Calendar's spec.
+
+        `origin` is where `answer` is served; the operator's configuration names it as the
+        provider's endpoint.
+        """
         ...
 
     def secrets(self, origin: str) -> Mapping[str, str]:
-        """The keys of the Secret `SECRET`."""
+        """The keys of the Secret `SECRET`; they may differ after `cause` and `heal`."""
         ...
 
     def put(self, event: Planned) -> None:

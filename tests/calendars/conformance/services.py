@@ -9,6 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from slackwater.core.words import Reason
+from tests.calendars.conformance.google import GoogleService
+from tests.calendars.conformance.microsoft_graph import GraphService
 from tests.calendars.conformance.service import PARTS, SECRET, Fault, Planned, Service
 from tests.calendars.support import CANARY, calendar, vevent
 from tests.fakes.caldav import HOME, FakeDav
@@ -45,6 +47,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.asked = 0
+        self._edition = 1  # one address is asked every five minutes only
         self._events: dict[str, Planned] = {}
         self._broken: dict[str, Any] | None = None
 
@@ -52,7 +55,7 @@ class Feed:
         return {"urlSecretRef": ref("url")}
 
     def secrets(self, origin: str) -> Mapping[str, str]:
-        return {"url": f"{origin}/{CANARY}-url/basic.ics"}
+        return {"url": f"{origin}/{CANARY}-url/basic.ics?edition={self._edition}"}
 
     def put(self, event: Planned) -> None:
         self._events[event.uid] = event
@@ -89,9 +92,11 @@ class Feed:
 
     def _break(self, **answer: Any) -> None:
         self._broken = answer
+        self._edition += 1
 
     def heal(self) -> None:
         self._broken = None
+        self._edition += 1
 
 
 class Dav:
@@ -200,6 +205,8 @@ class Written:
 
 SERVICES: Mapping[str, Callable[[], Service]] = {
     "caldav": Dav,
+    "google": GoogleService,
     "ical": Feed,
+    "microsoftGraph": GraphService,
     "static": Written,
 }

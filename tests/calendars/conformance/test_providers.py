@@ -78,6 +78,7 @@ class Read:
             policy=policy,
             turns=self.turns,
             secrets=Secrets({("research", SECRET, key): text for key, text in keys.items()}),
+            endpoints={self.name: self.origin},
         )
 
     @asynccontextmanager
@@ -97,13 +98,14 @@ class Read:
 
 
 @pytest.fixture
-def read(expander: Expander, serve: Serve):
+def read(expander: Expander, serve: Serve, serve_tls: Serve):
     async def make(name: str, *events: Planned) -> Read:
         assert name in SERVICES, "a new provider needs a line in conformance/services.py"
         service = SERVICES[name]()
         for event in events:
             service.put(event)
-        return Read(name, service, expander, await serve(service.answer))
+        start = serve_tls if getattr(service, "tls", False) else serve
+        return Read(name, service, expander, await start(service.answer))
 
     return make
 
@@ -290,6 +292,16 @@ async def test_the_errors_of_every_service_are_all_there(name) -> None:
     known = SERVICES[name]().faults()
     wanted = {"throttled", "transient", "credentials", "forbidden", "gone", "bad request"}
     assert wanted <= known.keys()
+
+
+@pytest.mark.parametrize("name", SERVED)
+async def test_a_source_that_is_closed_while_it_reads_leaves_nothing_open(name, read) -> None:
+    calendar = await read(name, ONE)
+    source = calendar.open()
+    await source.aclose()
+    with pytest.raises(CalendarError):
+        await source.fetch(HORIZON, None, NOW)
+    assert calendar.service.asked == 0
 
 
 # --- where it goes ---
