@@ -19,6 +19,7 @@ from tests.cli.reading_bench import (
     feed,
     ical,
     inline,
+    pool,
     static,
     vevent,
     window,
@@ -426,3 +427,31 @@ def test_the_command_itself_plans_in_a_process_of_its_own(bench: Bench) -> None:
         "team",
         " Tue 22:00 - 23:00",
     ]
+
+
+# --- off-peak
+
+
+def test_runs_of_one_pool_are_planned_one_after_the_other(bench: Bench) -> None:
+    quiet = {
+        "startPolicy": "OffPeak",
+        "gpu": {"poolRef": {"name": "box"}, "count": 8},
+        "expectedDurationSeconds": 3600,
+        "windows": [
+            inline("day", "Trigger", start="2026-11-24T08:00:00Z", end="2026-11-24T20:00:00Z")
+        ],
+    }
+    bench.write(
+        "all.yaml",
+        pool(),
+        window("first", **quiet),
+        window("second", **quiet),
+        window("eager", **quiet | {"startPolicy": "Earliest"}),
+    )
+    planned = {row["trainingWindow"]: row for row in bench.plan()}
+    assert planned["research/first"]["plannedStart"] == "2026-11-24T08:00:00Z"
+    assert planned["research/second"]["plannedStart"] == "2026-11-24T09:00:00Z"
+    assert planned["research/second"]["latestStart"] == "2026-11-24T20:00:00Z"
+    assert planned["research/second"]["expectedLoadPercent"] == 0
+    assert "plannedStart" not in planned["research/eager"]
+    assert "planned for" in bench.run("plan").out

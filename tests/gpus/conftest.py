@@ -62,8 +62,10 @@ async def pool(
     async with AsyncExitStack() as stack:
 
         def build(**options: Any) -> PrometheusPool:
-            of_pool = {"nodes", "select_nodes", "tolerations", "resource"} & options.keys()
-            config = PoolConfig(ref=REF, **{name: options.pop(name) for name in of_pool})
+            of_pool = {"nodes", "select_nodes", "tolerations", "resource", "namespaces"}
+            config = PoolConfig(
+                ref=REF, **{name: options.pop(name) for name in of_pool & options.keys()}
+            )
             found = PrometheusPool(
                 config,
                 PrometheusConfig(**{"server_address": fake.url, **options}),

@@ -285,6 +285,53 @@ async def test_several_series_of_history_block(fake, pool, clock):
     assert error.reason is Reason.TOO_MANY_SERIES
 
 
+async def test_the_demand_of_others_is_our_own_record_of_it_else_all_requests(fake, pool, clock):
+    fake.reply = history_reply([[SERVER_NOW - 1800, "12"], [SERVER_NOW, "-1"]])
+    now = clock.now()
+    found = await pool(nodes="gpu-.*").demand_since(now - timedelta(days=35))
+    assert found == ((now - timedelta(minutes=30), 12.0), (now, 0.0))
+    asked = fake.asked[-1].url_parameters | fake.asked[-1].form
+    assert float(asked["step"]) == 1800
+    ours, _, raw = fake.asked[-1].query.partition(" or sum(")
+    assert 'slackwater_pool_foreground_gpus{name="h100", namespace="research"}' in ours
+    assert 'exported_namespace="research"' in ours
+    assert raw == queries.requested(queries.Scope(nodes="gpu-.*")) + ")"
+
+
+@pytest.mark.parametrize(
+    ("changes", "raw"),
+    [
+        ({"queries": {"requested": "own"}}, "own"),
+        ({"mode": Mode.EXPORTER}, queries.held(queries.Scope(nodes="gpu-.*"), 0.05)),
+    ],
+    ids=["own query", "exporter"],
+)
+async def test_the_demand_is_asked_as_the_pool_asks_for_requests(fake, pool, clock, changes, raw):
+    fake.reply = history_reply([[SERVER_NOW, "3"]])
+    since = clock.now() - timedelta(days=1)
+    assert await pool(nodes="gpu-.*", **changes).demand_since(since) == ((clock.now(), 3.0),)
+    assert fake.asked[-1].query.endswith(f" or sum({raw})")
+
+
+async def test_no_demand_is_known_where_nothing_reports(fake, pool, clock):
+    fake.reply = history_reply([], gpus=0)
+    assert await pool(nodes="gpu-.*").demand_since(clock.now() - timedelta(days=1)) == ()
+
+
+async def test_what_the_namespaces_of_reservations_use_is_counted_apart(fake, pool):
+    rows = (
+        marked("namespaces", 3, node="gpu-1", namespace="demo"),
+        marked("namespaces", 2, node="gpu-2", namespace="demo"),
+        marked("namespaces", 1, node="gpu-1", namespace="sales"),
+    )
+    fake.reply = lambda asked: vector(*ROWS, *rows)
+    found = await pool(nodes="gpu-.*", namespaces=frozenset({"demo", "sales"})).sample()
+    assert found.used_by == {"demo": 5, "sales": 1}
+    assert 'namespace=~"demo|sales"' in fake.asked[-1].query
+    picked = pool(select_nodes=picks("gpu-1"), namespaces=frozenset({"demo"}))
+    assert (await picked.sample()).used_by == {"demo": 3, "sales": 1}
+
+
 # --- static ------------------------------------------------------------------------------------
 
 
@@ -295,4 +342,5 @@ async def test_a_static_pool_is_always_fresh_and_free(clock):
     assert sample.fit(8) == sample.capacity == 8
     assert (sample.used, sample.waiting, sample.utilization, sample.coverage) == (0, 0, None, None)
     assert await source.utilization_since(clock.now() - timedelta(days=1)) == ()
+    assert await source.demand_since(clock.now() - timedelta(days=1)) == ()
     await source.aclose()

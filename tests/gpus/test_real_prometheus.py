@@ -68,6 +68,7 @@ class World:
         select = options.pop("select_nodes", None)
         nodes = options.pop("nodes", None if select else self.nodes)
         tolerations = options.pop("tolerations", ())
+        namespaces = options.pop("namespaces", frozenset())
         source = PrometheusPool(
             PoolConfig(
                 ref=REF,
@@ -75,6 +76,7 @@ class World:
                 select_nodes=select,
                 resource=self.resource,
                 tolerations=tolerations,
+                namespaces=namespaces,
             ),
             PrometheusConfig(server_address=self.prometheus.url, **options),
             clock=SystemClock(),
@@ -325,6 +327,44 @@ async def test_history_shows_who_fell_silent_and_how_busy_it_was(prometheus):
     late = [load for at, load in found if at > since + timedelta(minutes=40)]
     assert statistics.mean(early) == pytest.approx(0.5)
     assert statistics.mean(late) == pytest.approx(0.8)
+
+
+async def test_the_use_of_some_namespaces_and_the_demand_of_all_are_told(world):
+    pool = world.simulate(2, 8)
+    one, two = pool.nodes
+    pool.add_pod("mine", 3, one, namespace="research")
+    pool.add_pod("show", 2, one, namespace="demo")
+    pool.add_pod("more", 4, two, namespace="demo", init_gpus=5)
+    pool.add_pod("over", 8, two, namespace="demo", phase="Succeeded")
+    pool.add_pod("waits", 6, namespace="demo")
+    source = world.source(namespaces=frozenset({"demo", "sales"}))
+    sample = await until(source.sample, lambda s: s.used == 10 and s.waiting == 6)
+    assert sample.used_by == {"demo": 7}
+    found = await source.demand_since(datetime.now(UTC) - timedelta(hours=2))
+    assert [gpus for _, gpus in found][-1] == 16
+
+
+async def test_the_demand_recorded_by_slackwater_is_preferred_where_it_reaches(prometheus):
+    now = int(time.time())
+    name = (
+        f'slackwater_pool_foreground_gpus{{exported_namespace="{REF.namespace}",name="{REF.name}"}}'
+    )
+    other = f'slackwater_pool_foreground_gpus{{namespace="elsewhere",name="{REF.name}"}}'
+    lines = [f"{name} 7 {at}" for at in range(now - 7200, now, 60)]
+    lines += [f"{other} 99 {at}" for at in range(now - 7200, now, 60)]
+    with Prometheus(version=prometheus.binaries.major) as server:
+        server.stop()
+        _backfill(server, lines)
+        server.start()
+        async with AsyncExitStack() as closing:
+            source = World(server, ExitStack(), closing).source(
+                nodes="h-.*", queries={"requested": "vector(3)"}
+            )
+            found = await source.demand_since(datetime.now(UTC) - timedelta(hours=5))
+    values = [gpus for _, gpus in found]
+    assert set(values) == {3.0, 7.0}
+    assert values[0] == 3.0
+    assert 3 <= values.count(7.0) <= 5
 
 
 # --- the server refuses ------------------------------------------------------------------------

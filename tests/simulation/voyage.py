@@ -219,6 +219,20 @@ class Voyage:
             self.store.apply(Kind.CALENDAR, ref, spec)
         for ref, pool in self.pools.items():
             spec = {"source": {"static": {"gpus": pool.gpus}}}
+            if self.course.seed % 3 == 0:
+                spec["reservations"] = [
+                    {
+                        "name": "demos",
+                        "calendarRef": {"name": min(self.calendars).name},
+                        "match": {"summary": "deny*"},
+                        "gpus": 8,
+                    }
+                ]
+            if self.course.seed % 2:
+                pool.demand = tuple(
+                    (EPOCH - (336 - n) * timedelta(minutes=30), 24.0 if 16 <= n % 48 < 40 else 2.0)
+                    for n in range(336)
+                )
             self.store.apply(Kind.GPU_POOL, ref, spec)
         for ref in self.airflows:
             spec = {
@@ -287,6 +301,8 @@ class Voyage:
             spec["expectedDurationSeconds"] = random.choice((1800, 5400))
         if random.random() < 0.3:
             spec["startingDeadlineSeconds"] = random.choice((1800, 7200))
+        if "gpu" in spec and random.random() < 0.4:
+            spec["startPolicy"] = "OffPeak"
         return spec
 
     def _apply_window(self, index: int, *, suspend: bool = False) -> None:

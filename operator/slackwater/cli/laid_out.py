@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -12,6 +12,7 @@ from slackwater.cli.opened import LIMIT, Opened, trouble_of
 from slackwater.core.event import Event, Snapshot, Warned
 from slackwater.core.match import Answer, for_effect, matches, trusted
 from slackwater.core.occurrence import Layout, Occurrence, anchored, lay_out
+from slackwater.core.planned import Planned
 from slackwater.core.schedule import BadSchedule
 from slackwater.core.seen import Trouble
 from slackwater.core.span import Span
@@ -42,6 +43,7 @@ class Laid:
             near misses are those of the range.
         troubles: why nothing can be said, by what it is about.
         warnings: what calendars had to leave out, by Calendar.
+        planned: when off-peak occurrences would start, by their keys.
         twice: events that several Trigger entries mean: names of the entries, and how many.
     """
 
@@ -51,6 +53,7 @@ class Laid:
     layout: Layout | None = None
     troubles: tuple[Trouble, ...] = ()
     warnings: tuple[tuple[Ref, Warned], ...] = ()
+    planned: Mapping[str, Planned] = field(default_factory=dict)
     twice: tuple[tuple[tuple[str, ...], int], ...] = ()
 
     @property

@@ -18,6 +18,7 @@ from slackwater.cli.reading import (
     window_ref,
 )
 from slackwater.core.span import Span
+from slackwater.core.spec import StartPolicy
 from slackwater.core.zone import zone
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ LONGEST: Final = timedelta(days=35)
 """As far as the operator looks ahead (R11)."""
 
 _EPILOG: Final = """\
-Nothing is triggered, and neither Airflow nor Prometheus is asked. Each Calendar is read once.
+Nothing is triggered and Airflow is not asked. Each Calendar is read once. Prometheus is asked only
+where a TrainingWindow has startPolicy OffPeak: for its occurrences of the next seven days the plan
+says when their runs would start, as the load of the pool looks now.
 
 With -o json: a list by first start; of each occurrence its id, its start as first written, the
 pieces of time in which a run may start, and what was cut from its interval: by the Deny entry of
@@ -120,6 +123,10 @@ async def _plan(args: argparse.Namespace, clock: Clock) -> int:
             return 2
         good = {ref: span for ref, span in ranges.items() if span is not None}
         laid = await laid_out(found, records, good)
+        if any(window.spec and window.spec.start_policy is StartPolicy.OFF_PEAK for window in laid):
+            from slackwater.cli.quiet_starts import with_planned
+
+            laid = await with_planned(found, laid)
         _print(args, found, laid)
     return 1 if any(window.troubles for window in laid) else 0
 

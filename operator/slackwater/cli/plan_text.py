@@ -57,6 +57,7 @@ def _row(found: Opened, window: Laid, occurrence: Occurrence) -> dict[str, Any]:
             {"start": wire_instant(piece.start), "end": wire_instant(piece.end)}
             for piece in occurrence.pieces
         ],
+        **_planned(window, occurrence),
         "cut": [
             {
                 "start": wire_instant(cut.span.start),
@@ -65,6 +66,17 @@ def _row(found: Opened, window: Laid, occurrence: Occurrence) -> dict[str, Any]:
             }
             for cut in occurrence.cuts
         ],
+    }
+
+
+def _planned(window: Laid, occurrence: Occurrence) -> dict[str, Any]:
+    planned = window.planned.get(occurrence.key)
+    if planned is None:
+        return {}
+    return {
+        "plannedStart": wire_instant(planned.start),
+        "latestStart": wire_instant(planned.latest_start),
+        "expectedLoadPercent": planned.expected_percent,
     }
 
 
@@ -132,6 +144,12 @@ class _Part:
         for occurrence in found:
             dated = occurrence.interval.length >= timedelta(days=6)
             pieces = [write_span(piece, self.where, dated=dated) for piece in occurrence.pieces]
+            planned = self.window.planned.get(occurrence.key)
+            if planned is not None:
+                pieces.append(
+                    f"planned for {write_instant(planned.start, self.where)}, "
+                    f"load {planned.expected_percent} %"
+                )
             cuts = [
                 f"{write_span(cut.span, self.where, dated=dated)} {_by(cut.entry)}"
                 for cut in occurrence.cuts

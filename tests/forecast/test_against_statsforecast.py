@@ -1,0 +1,133 @@
+"""The forecast beside persistence and statsforecast's AutoETS, MSTL and seasonal naive.
+
+Goals: never worse than persistence by more than 2 %, within 5 % of the best of the others, in mean
+absolute error and in pinball loss, over the next 48 hours. Run with `-s` to see the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from slackwater.core.forecast import STEP, Forecaster
+
+from .series import TRACES, WEEK, synthetic, traced
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+HOURS = 48
+ORIGINS = 12
+LEVELS = (0.1, 0.5, 0.9)
+Said = dict[float, NDArray[np.float64]]
+
+
+def origins(load: NDArray[np.float64]) -> list[int]:
+    """Hours at which a forecast is made: after four weeks (or half), at all times of the day."""
+    hours = len(load) // 2
+    first = min(4 * WEEK // 2, hours // 2)
+    return [int(at) for at in np.linspace(first, hours - HOURS - 1, ORIGINS)]
+
+
+def hourly(load: NDArray[np.float64]) -> NDArray[np.float64]:
+    whole: NDArray[np.float64] = load[: len(load) // 2 * 2].reshape(-1, 2).mean(axis=1)
+    return whole
+
+
+def ours(load: NDArray[np.float64]) -> Said:
+    forecaster, wanted = Forecaster(), origins(load)
+    found: dict[float, list[Any]] = {level: [] for level in LEVELS}
+    for step, value in enumerate(load):
+        forecaster.learn(MONDAY + step * STEP, float(value))
+        if step % 2 and (step + 1) // 2 in wanted:
+            said = forecaster.forecast(MONDAY + (step + 1) * STEP, None, 2 * HOURS)
+            for level in LEVELS:
+                of = said.median if level == 0.5 else said.quantile(level)
+                found[level].append(hourly(of))
+    return {level: np.array(values) for level, values in found.items()}
+
+
+def losses(load: NDArray[np.float64], said: Said) -> tuple[float, float]:
+    """Mean absolute error and mean pinball loss over all origins and hours, in GPUs."""
+    series = hourly(load)
+    came = np.array([series[at : at + HOURS] for at in origins(load)])
+    miss = {level: came - said[level] for level in LEVELS}
+    pinball = [np.maximum(q * miss[q], (q - 1) * miss[q]).mean() for q in LEVELS]
+    return float(np.abs(miss[0.5]).mean()), float(np.mean(pinball))
+
+
+def persistence(load: NDArray[np.float64]) -> float:
+    found = []
+    for at in origins(load):
+        kept = load[2 * at - 1]
+        found.append(np.abs(hourly(load)[at : at + HOURS] - kept).mean())
+    return float(np.mean(found))
+
+
+SYNTHETIC = synthetic()
+
+
+@pytest.mark.parametrize("name", sorted(SYNTHETIC))
+def test_it_is_no_worse_than_persistence(name: str) -> None:
+    load = SYNTHETIC[name]
+    assert losses(load, ours(load))[0] <= 1.02 * persistence(load) + 1e-9
+
+
+@pytest.fixture(scope="module")
+def loads() -> dict[str, NDArray[np.float64]]:
+    return {**SYNTHETIC, **traced()}
+
+
+@pytest.fixture(scope="module")
+def reference(loads: dict[str, NDArray[np.float64]]) -> dict[str, dict[str, Said]]:
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not here to make an environment with statsforecast")
+    asked = {
+        "series": {name: hourly(load).tolist() for name, load in loads.items()},
+        "origins": {name: origins(load) for name, load in loads.items()},
+        "horizon": HOURS,
+    }
+    script = Path(__file__).with_name("reference.py")
+    made = subprocess.run(
+        [uv, "run", "--no-project", "--with", "statsforecast==2.0.3", "python", str(script)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr[-2000:]
+    return {
+        name: {
+            model: {float(level): np.array(values) for level, values in levels.items()}
+            for model, levels in models.items()
+        }
+        for name, models in json.loads(made.stdout).items()
+    }
+
+
+@pytest.mark.server
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", sorted([*SYNTHETIC, "philly", "helios_venus"]))
+def test_it_is_near_the_best_of_statsforecast(
+    name: str,
+    loads: dict[str, NDArray[np.float64]],
+    reference: dict[str, dict[str, Said]],
+) -> None:
+    if name not in loads:
+        pytest.skip(f"no trace {name} in {TRACES}: see docs/off-peak.md")
+    load = loads[name]
+    found = losses(load, ours(load))
+    others = {model: losses(load, said) for model, said in reference[name].items()}
+    print(f"\n{name}: ours {found[0]:.2f} {found[1]:.2f}, persistence {persistence(load):.2f}")
+    for model, (error, pinball) in others.items():
+        print(f"  {model}: {error:.2f} {pinball:.2f}")
+    tiny = 1e-6 * (1 + float(load.mean()))
+    assert found[0] <= 1.05 * min(error for error, _ in others.values()) + tiny
+    assert found[1] <= 1.05 * min(pinball for _, pinball in others.values()) + tiny
