@@ -22,6 +22,8 @@ MAX_DATES: Final = 5_000  # of RDATE and EXDATE together, in one series
 _TIMES: Final = frozenset(
     {"DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"}
 )
+# Empty ones mean none: publishers of public holidays write `RRULE:` into each event.
+_REPEATS: Final = frozenset({"RRULE", "RDATE", "EXDATE", "EXRULE"})
 _MARKS: Final = frozenset(
     {"UID", "SEQUENCE", "STATUS", "TRANSP", "CLASS", "X-MICROSOFT-CDO-BUSYSTATUS", "ORGANIZER"}
 )
@@ -249,7 +251,7 @@ class Reader:
             if self._owners and any(owner in line.lower() for owner in self._owners):
                 block.lines.append(line)
             return
-        if name not in self._names:
+        if name not in self._names or (name in _REPEATS and not value):
             return
         block.lines.append(line)
         if name in _TIMES or name in {"UID", "SEQUENCE"}:
