@@ -137,14 +137,11 @@ WORDS: Final[dict[Reason, Word]] = {
         "{what} refuses the credentials.", "Check the secret that the object names.", True
     ),
     _R.CREDENTIALS_UNREADABLE: Word(
-        "{what}: the Secret that it names holds no {credentials}.",
-        "Store the file as it was downloaded, unchanged, under the key that the object names.",
-        True,
+        "{what} names a Secret without {credentials}.", "Store the file as downloaded.", True
     ),
     _R.DELEGATION_REFUSED: Word(
         "{what} may not be read in the name of the user that its subject names.",
-        "Have an administrator give the service account's client id domain-wide delegation with "
-        "the scope that the documentation names, or leave subject out and share the calendar.",
+        "Have the account's client id delegated the scope that the documentation names.",
         True,
     ),
     _R.CREDENTIALS_EXPIRED: Word(
@@ -191,8 +188,7 @@ WORDS: Final[dict[Reason, Word]] = {
     ),
     _R.NOT_SHARED: Word(
         "{what} has an id that does not exist, or does not show its {content} to {account}.",
-        "Correct the id, or share the calendar with that address: with all event details, or at "
-        "privacy FreeBusy with free/busy only.",
+        "Correct the id, or share the calendar with it, unless at FreeBusy with all details.",
         True,
     ),
     _R.NOT_FOUND: Word("{what} answers that it does not exist.", "Check the URL or the id.", True),
