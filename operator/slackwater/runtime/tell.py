@@ -94,10 +94,11 @@ class Teller:
         condition = change.condition
         if condition.type in _SILENT or condition.status is Truth.UNKNOWN:
             return
-        good_news_only = change.before is None or change.before.status is Truth.UNKNOWN
-        if condition.status is Truth.TRUE and good_news_only:
+        warning = WORDS[condition.reason].warning
+        first = change.before is None or change.before.status is Truth.UNKNOWN
+        if condition.status is Truth.TRUE and first and not warning:
             return
-        if condition.type != "Ready" and not is_open and not WORDS[condition.reason].warning:
+        if condition.type != "Ready" and not is_open and not warning:
             return
         self._record(key, condition.reason, condition.message)
 
