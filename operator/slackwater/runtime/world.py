@@ -13,7 +13,6 @@ from slackwater.api.airflow_instance import AirflowInstanceSpec
 from slackwater.api.calendar import CalendarSpec
 from slackwater.api.gpu_pool import GPUPoolSpec
 from slackwater.api.read import (
-    check_unchanged,
     read_airflow_instance,
     read_calendar,
     read_gpu_pool,
@@ -159,8 +158,6 @@ class World:
         ref = stored.key.ref
         try:
             spec = read_training_window(ref.namespace, stored.spec)
-            if record.spec is not None:
-                check_unchanged(record.spec, spec)
         except ConfigError as error:
             record.config = Trouble(error.reason, error.gaps)
             return  # the last good spec goes on steering what runs
