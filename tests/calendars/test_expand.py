@@ -374,6 +374,29 @@ async def test_added_dates_and_periods_are_instances_of_the_series(expand) -> No
     assert len({e.series for e in found.events}) == 1
 
 
+async def test_a_period_lasts_as_long_as_it_says_also_in_a_series_with_a_duration(expand) -> None:
+    """RFC 7265 appendix B.2.2: an RDATE of two hours in a series of one hour."""
+    lines = (
+        "DTSTART;TZID=US/Eastern:20260402T120000",
+        "DURATION:PT1H",
+        "RRULE:FREQ=DAILY;COUNT=2",
+        "RDATE;TZID=US/Eastern;VALUE=PERIOD:20260402T150000/PT2H",
+    )
+    assert spans((await expand(calendar(vevent("a", *lines)))).events) == [
+        "04-02T16:00/04-02T17:00",
+        "04-02T19:00/04-02T21:00",
+        "04-03T16:00/04-03T17:00",
+    ]
+
+
+@pytest.mark.parametrize("line", ["RRULE:", "RDATE:", "EXDATE:", "RRULE: "])
+async def test_an_empty_rule_is_none_as_publishers_of_holidays_write_it(expand, line) -> None:
+    found = await expand(calendar(vevent("a", "DTSTART:20260401", "DTEND:20260401", line)))
+    assert spans(found.events) == ["04-01T00:00/04-02T00:00"]
+    assert found.events[0].all_day
+    assert found.warnings == ()
+
+
 async def test_the_newest_version_of_an_event_counts(expand) -> None:
     old = vevent("a", "DTSTART:20260401T100000Z", "SEQUENCE:1")
     new = vevent("a", "DTSTART:20260402T100000Z", "SEQUENCE:2")

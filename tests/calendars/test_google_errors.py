@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from slackwater.calendars import google as provider
+from slackwater.calendars import google_look
 from slackwater.calendars.google_client import refusal, token_refusal
 from slackwater.core.words import WORDS
 from slackwater.net import NetPolicy
@@ -146,7 +147,7 @@ async def test_a_subject_needs_delegation_and_must_exist(google, expander, missi
     source = google_source(google, key, expander, subject="anna@example.com")
     error = await refused(source)
     assert error.reason == "DelegationRefused"
-    assert "delegation" in WORDS[error.reason].remedy
+    assert "delegated" in WORDS[error.reason].remedy
     await source.aclose()
 
 
@@ -238,7 +239,7 @@ async def test_more_than_can_be_taken_is_refused(google, source, monkeypatch) ->
 
 
 async def test_more_events_than_the_limit_are_refused(google, source, monkeypatch) -> None:
-    monkeypatch.setattr(provider, "MAX_EVENTS", 2)
+    monkeypatch.setattr(google_look, "MAX_EVENTS", 2)
     google.store.insert(TEAM, **event("04-02T10:00", "04-02T12:00"))
     assert (await look(source)).snapshot is not None
     google.store.insert(TEAM, **event("04-03T10:00", "04-03T12:00"))
@@ -246,7 +247,7 @@ async def test_more_events_than_the_limit_are_refused(google, source, monkeypatc
 
 
 async def test_pages_without_end_are_refused(google, source, monkeypatch) -> None:
-    monkeypatch.setattr(provider, "MAX_PAGES", 3)
+    monkeypatch.setattr(google_look, "MAX_PAGES", 3)
     google.empty_pages = 5
     assert (await refused(source)).reason == "LimitExceeded"
 

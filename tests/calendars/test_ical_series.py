@@ -108,6 +108,17 @@ def test_what_is_dropped_unread_could_not_touch_the_horizon(rules, single_days) 
     assert found(Document(series=near)) == everything
 
 
+@pytest.mark.parametrize("length", ["PT336H", "PT20160M", "PT1209600S", "P2W", "P14D", "P13DT24H"])
+def test_an_event_that_began_two_weeks_ago_still_counts(length: str) -> None:
+    rule = "RRULE:FREQ=DAILY;UNTIL=20260301T000000Z"
+    for lines in (["DTSTART:20260301T000000"], ["DTSTART:20260201T000000", rule]):
+        document = read(vevent("a", *lines, f"DURATION:{length}"))
+        days = Days((HERE.start - timedelta(days=2)).date(), HERE.end.date())
+        near = document.series["a"].near(days)
+        assert near is not None
+        assert found(Document(series={"a": near})) == found(document)
+
+
 def test_a_series_moved_onward_by_a_month_is_found_there() -> None:
     rule = "RRULE:FREQ=WEEKLY;UNTIL=20260310T100000Z"
     master = vevent("a", "DTSTART:20230103T100000Z", "DURATION:PT1H", rule)

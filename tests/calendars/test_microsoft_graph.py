@@ -16,6 +16,7 @@ from slackwater.core.event import Busy
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
 from slackwater.core.words import Reason
+from slackwater.errors import CalendarError
 from slackwater.net import CALENDAR_POLICY
 from tests.calendars.graph_rig import MAILBOX, events, look, refused
 from tests.calendars.support import CANARY, HORIZON, NOW, at, spans, starts
@@ -449,6 +450,27 @@ async def test_an_application_makes_four_requests_at_a_time(graph) -> None:
     graph.fake.hold.set()
     await asyncio.gather(*looks)
     assert graph.fake.most_at_once == 4
+
+
+@pytest.mark.parametrize("during", ["token", "view"])
+async def test_a_source_that_is_closed_while_it_reads_fails_quietly(graph, during) -> None:
+    source = graph.open()
+    if during == "view":
+        graph.fake.hold = asyncio.Event()
+        arrived = lambda: graph.fake.asked  # noqa: E731
+    else:
+        graph.fake.entra.hold = asyncio.Event()
+        arrived = lambda: graph.fake.entra.asked  # noqa: E731
+    reading = asyncio.create_task(look(source))
+    while not arrived():
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(source.aclose())
+    await asyncio.sleep(0)
+    (graph.fake.hold or graph.fake.entra.hold).set()
+    await closing
+    with pytest.raises(CalendarError) as caught:
+        await reading
+    assert caught.value.reason is Reason.UNREACHABLE
 
 
 async def test_an_event_made_two_minutes_before_its_start_is_seen_at_the_next_look(graph) -> None:

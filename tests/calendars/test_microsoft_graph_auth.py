@@ -11,7 +11,7 @@ import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
 from slackwater.calendars.microsoft_graph import MicrosoftGraphConfig
@@ -237,7 +237,9 @@ async def test_an_expired_key_of_entras_word_is_expired(graph) -> None:
     assert (await refused(graph.open())).reason is Reason.CREDENTIALS_EXPIRED
 
 
-@pytest.mark.parametrize("what", ["nothing", "words", "key", "certificate", "locked", "another's"])
+@pytest.mark.parametrize(
+    "what", ["nothing", "words", "key", "certificate", "locked", "another's", "another kind"]
+)
 async def test_a_secret_that_holds_no_certificate_with_its_key_is_told(
     graph, certificate, what
 ) -> None:
@@ -248,6 +250,7 @@ async def test_a_secret_that_holds_no_certificate_with_its_key_is_told(
         "key": pem_of(key),
         "certificate": bundle(made, ""),
         "locked": bundle(made, pem_of(key, "password")),
+        "another kind": pem_of(ec.generate_private_key(ec.SECP256R1())) + bundle(made, ""),
         "another's": bundle(made, pem_of(rsa.generate_private_key(65537, 2048))),
     }[what]
     error = await refused(graph.open(**BUNDLE))

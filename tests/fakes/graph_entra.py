@@ -6,6 +6,7 @@ federated token, and the AADSTS codes of what goes wrong.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,6 +65,7 @@ class FakeEntra:
         apps: by client id.
         tokens: client id by access token, of those that are good.
         life: of a token, in seconds.
+        hold: requests wait for it.
         fail: answers to the next requests, one each.
         token_faults: answers to the next requests for a token.
         token_origin: where discovery says that the token endpoint is; this server by default.
@@ -75,6 +77,7 @@ class FakeEntra:
         self.tenants = {TENANT, "contoso.example"}
         self.resource = resource
         self.life = 3599
+        self.hold: asyncio.Event | None = None
         self.fail: list[Refusal | web.Response] = []
         self.token_faults: list[Refusal | web.Response] = []
         self.token_origin: str | None = None
@@ -88,6 +91,8 @@ class FakeEntra:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Everything that is not Graph's."""
         self.asked.append(f"{request.method} {request.path}")
+        if self.hold is not None:
+            await self.hold.wait()
         try:
             return await self._route(request)
         except Refusal as refusal:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from tests.calendars.fake_dav import HOME, FakeDav
 
 from slackwater.ports import Kind
 from tests.calendars.support import calendar, vevent
 from tests.fakes.airflow import Param
+from tests.fakes.caldav import HOME, FakeDav
 from tests.gpus import test_pool
 from tests.gpus.fake_prometheus import Asked, row, success, vector
 

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from tests.calendars.fake_dav import FakeDav
 
 from slackwater.calendars.expand import Expander
 from slackwater.core.spec import Ref
@@ -28,6 +27,7 @@ from slackwater.runtime.app import run_directory
 from slackwater.runtime.settings import Address, DirectorySettings
 from slackwater.stores.directory import DirectoryStore
 from tests.fakes.airflow import FakeAirflow
+from tests.fakes.caldav import FakeDav
 from tests.gpus.fake_prometheus import FakePrometheus
 from tests.simulation.virtual import EPOCH, SimClock
 

@@ -31,6 +31,7 @@ EVERYTHING = {
         "installation": "lab-7",
         "allowNetworks": ["10.20.0.0/16", "fd00::/8"],
         "publicUrl": "https://slackwater.example/",
+        "calendarHosts": ["login.sovereign.example"],
         "identities": [
             {
                 "name": "ci",
@@ -155,6 +156,7 @@ def test_the_pod_says_what_the_values_say(render: Callable[..., list[dict[str, A
         "--allow-networks=10.20.0.0/16",
         "--allow-networks=fd00::/8",
         "--public-url=https://slackwater.example/",
+        "--calendar-host=login.sovereign.example",
         "--identities=/etc/slackwater/identities.json",
         "--metrics-address=0.0.0.0:8080",
         "--log-format=text",

@@ -63,6 +63,7 @@ FLAGS: Mapping[str, Any] = {
     "kubeconfig": __file__,
     "context": "lab",
     "identities": __file__,
+    "calendar_host": ["login.sovereign.example", "Graph.sovereign.example:8443"],
     "public_url": "https://slackwater.example/tide/",
 }
 
@@ -77,6 +78,7 @@ def test_every_flag_of_the_operator_has_a_variable_of_its_name() -> None:
     told = operator_settings(FLAGS, {})
     assert told.namespaces == ("research", "demo")
     assert told.endpoints == {"google": "http://127.0.0.1:4620"}
+    assert told.calendar_hosts == {"login.sovereign.example", "graph.sovereign.example:8443"}
     assert told.allow_networks == (ip_network("10.20.0.0/16"), ip_network("fd00::/8"))
     assert told.metrics == Address("::1", 9000)
     assert str(told.metrics) == "[::1]:9000"
@@ -122,6 +124,7 @@ def test_a_flag_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
         ({"google_endpoint": "127.0.0.1:1"}, {}, r"--google-endpoint: 127\.0\.0\.1:1 is no origin"),
         ({"google_endpoint": "https://a/b"}, {}, r"https://a/b is no origin; write it like"),
         ({"namespace": ["Research"]}, {}, r"--namespace: Research is no name"),
+        ({"calendar_host": ["https://x"]}, {}, r"--calendar-host: https://x is no host"),
         ({"lease_name": "a/b"}, {}, r"--lease-name: a/b is no name"),
         ({"installation": "a.b"}, {}, r"--installation: write at most 63 letters"),
     ],

@@ -299,8 +299,10 @@ def _finish(
     begin: datetime, start: date, end: date, component: icalendar.Event, zone: tzinfo | None
 ) -> datetime:
     finish = _utc(end, zone)
-    if "DURATION" in component and "DTEND" not in component and isinstance(start, datetime):
-        length: timedelta = component["DURATION"].dt
+    length: timedelta = component["DURATION"].dt if "DURATION" in component else timedelta()
+    # A PERIOD in an RDATE has a length of its own.
+    is_usual = length and "DTEND" not in component and _naive(end) - _naive(start) == length
+    if is_usual and isinstance(start, datetime):
         days = timedelta(days=length.days)
         finish = _utc(start + days, zone) + (length - days)
     if finish <= begin:

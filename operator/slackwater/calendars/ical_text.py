@@ -9,6 +9,7 @@ each series can later fail alone.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,12 +22,16 @@ MAX_DATES: Final = 5_000  # of RDATE and EXDATE together, in one series
 _TIMES: Final = frozenset(
     {"DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"}
 )
+# Empty ones mean none: publishers of public holidays write `RRULE:` into each event.
+_REPEATS: Final = frozenset({"RRULE", "RDATE", "EXDATE", "EXRULE"})
 _MARKS: Final = frozenset(
     {"UID", "SEQUENCE", "STATUS", "TRANSP", "CLASS", "X-MICROSOFT-CDO-BUSYSTATUS", "ORGANIZER"}
 )
 _ONE_DAY: Final = timedelta(days=1)
 _UNTIL: Final = re.compile(r"UNTIL=(\d{8})", re.IGNORECASE)
-_PERIODS: Final = re.compile(r"(\d+)([WD])")
+# RFC 5545 section 3.3.6: weeks, or days and a time in hours, minutes and seconds.
+_PERIODS: Final = re.compile(r"(\d+)([WDHMS])")
+_DAYS: Final = {"W": 7, "D": 1, "H": 1 / 24, "M": 1 / 1440, "S": 1 / 86_400}
 
 
 class MalformedError(ValueError):
@@ -94,7 +99,7 @@ class Block:
             end = start + _ONE_DAY
             for number, unit in _PERIODS.findall(self.values.get("DURATION", "")):
                 # A thousand years is longer than any event, and within what a date can hold.
-                end += timedelta(days=min(int(number[:9]) * (7 if unit == "W" else 1), 365_000))
+                end += timedelta(days=min(math.ceil(int(number[:9]) * _DAYS[unit]), 365_000))
         return start, max(start, end)
 
 
@@ -246,7 +251,7 @@ class Reader:
             if self._owners and any(owner in line.lower() for owner in self._owners):
                 block.lines.append(line)
             return
-        if name not in self._names:
+        if name not in self._names or (name in _REPEATS and not value):
             return
         block.lines.append(line)
         if name in _TIMES or name in {"UID", "SEQUENCE"}:

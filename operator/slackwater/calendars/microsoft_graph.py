@@ -199,11 +199,14 @@ class MicrosoftGraphSource:
         )
         self._graph = Graph(opening, endpoint, tokens, self._turn)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._config_hash = opening.digest()
 
     async def fetch(self, horizon: Span, state: FetchState | None, now: datetime) -> Fetched:
         """See `CalendarSource.fetch`."""
         cursor = usable(state, self._config_hash, horizon)
+        if self._closed:
+            raise self._opening.failed(Reason.UNREACHABLE)
         if self._session is None:
             self._session = open_session(self._opening.policy)
         if self._by_schedule:
@@ -221,7 +224,8 @@ class MicrosoftGraphSource:
         return fetched(self._config_hash, horizon, {"body": digest}, expansion, now)
 
     async def aclose(self) -> None:
-        """Let connections go."""
+        """Let connections go; a fetch that is under way fails."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
 

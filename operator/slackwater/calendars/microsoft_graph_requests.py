@@ -149,6 +149,8 @@ class Graph:
             }
             if body is not None:
                 headers["Content-Type"] = "application/json"
+            if session.closed:  # while the token was got
+                raise self._opening.failed(Reason.UNREACHABLE)
             reply = await self._fetched(session, method, url, headers, body)
             if reply.status != 401 or _code(reply) == "nopermissionsinaccesstoken":
                 return reply

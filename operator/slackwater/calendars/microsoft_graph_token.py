@@ -179,6 +179,7 @@ def certificate(opening: Opening, pem: str) -> Credential:
     """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     blocks: dict[str, list[str]] = {"key": [], "certificate": []}
@@ -188,7 +189,8 @@ def certificate(opening: Opening, pem: str) -> Credential:
     try:
         private = load_pem_private_key("\n".join(blocks["key"]).encode(), password=None)
         leaf = x509.load_pem_x509_certificate("\n".join(blocks["certificate"]).encode())
-        usable = private.public_key() == leaf.public_key()
+        # Entra takes RSA keys only.
+        usable = isinstance(private, RSAPrivateKey) and private.public_key() == leaf.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
         usable = False
     if not usable:
@@ -281,7 +283,9 @@ class _Wire:
             raise
         except TimeoutError:
             self.failure = NetError(Reason.TIMEOUT)
-            raise self.failure from None
+        except RuntimeError:  # the session was closed meanwhile
+            self.failure = NetError(Reason.UNREACHABLE)
+        raise self.failure
 
     def _check(self, url: str) -> None:
         if urlsplit(url)[:2] != self._origin:

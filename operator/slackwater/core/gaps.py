@@ -19,7 +19,7 @@ def fault_gaps(what: str) -> dict[str, object]:
         "zone": "its time zone",
         "account": "the account that reads it",
         "content": "events",
-        "credentials": "credentials that can be read",
+        "credentials": "readable credentials",
     }
 
 

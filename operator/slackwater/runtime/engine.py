@@ -102,6 +102,8 @@ class Engine:
         self._pokes: dict[Key, asyncio.Event] = {}
         self._following: dict[Key, asyncio.Task[None]] = {}
         self._looking: set[Key] = set()
+        # After a failure: until then news of dependencies make nobody look; the alarm rings.
+        self._resting: dict[Key, datetime] = {}
         self._asked: dict[Key, set[Ref]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -163,6 +165,7 @@ class Engine:
     def _accept(self, change: Change) -> None:
         match change:
             case Changed(object=stored):
+                self._resting.pop(stored.key, None)
                 self.world.admit(stored)
                 self._follow_all()
                 if stored.key.kind is Kind.TRAINING_WINDOW:
@@ -184,6 +187,7 @@ class Engine:
         record = self.world.drop(key)
         self.alarm.set(key, None)
         self.queue.forget(key)
+        self._resting.pop(key, None)
         self._teller.forget(key)
         if key.kind is not Kind.TRAINING_WINDOW:
             self._pokes.pop(key, None)
@@ -208,6 +212,7 @@ class Engine:
         self._orphans.look(self._pool_changed)
 
     def _ring(self, key: Key) -> None:
+        self._resting.pop(key, None)
         if key.kind is Kind.TRAINING_WINDOW:
             self.queue.add(key)
         else:
@@ -219,11 +224,15 @@ class Engine:
         for key, follower in self.world.following.items():
             follower.clock_jumped(by)
             self._poke(key)
+        self._resting.clear()
         for ref in self.world.windows:
             self._touch(ref)
 
     def _touch(self, ref: Ref) -> None:
-        self.queue.add(Key(Kind.TRAINING_WINDOW, ref))
+        key = Key(Kind.TRAINING_WINDOW, ref)
+        rests_until = self._resting.get(key)
+        if rests_until is None or not self.clock.now() < rests_until:
+            self.queue.add(key)
 
     def _poke(self, key: Key) -> None:
         poke = self._pokes.get(key)
@@ -314,35 +323,36 @@ class Engine:
             await asyncio.sleep(0)  # most looks wait for nothing: let the others have a turn
             began = self.clock.monotonic()
             try:
-                if self._may_act:
-                    await self._work_on(key, up_since)
-                else:  # should the lease come back, what was left undone must be seen to
+                if not self._may_act:  # should the lease come back, what was left must be seen to
                     self.alarm.soonest(key, self.clock.now() + WITHOUT_LEASE)
-                self.queue.succeeded(key)
+                elif await self._work_on(key, up_since):
+                    self.queue.succeeded(key)
             except Gone:
                 self.queue.succeeded(key)
             except Conflict:
                 self._again(key)  # the store gives the newer object; look again even if not
             except SlackwaterError as error:
-                self._again(key)
+                self._resting[key] = self._again(key)
                 LOG.warning("%s: %s", key, error)
             except Exception:
-                self._again(key)
+                self._resting[key] = self._again(key)
                 LOG.exception("%s: unexpected failure; it is tried again", key)
             finally:
                 self.queue.done(key)
                 self._metrics.looks.labels(key.kind).observe(self.clock.monotonic() - began)
 
-    def _again(self, key: Key) -> None:
+    def _again(self, key: Key) -> datetime:
+        """Have the alarm ring after the back-off; give the instant."""
         self._metrics.failures.labels(key.kind).inc()
-        self.alarm.soonest(key, self.clock.now() + self.queue.failed(key))
+        until = self.clock.now() + self.queue.failed(key)
+        self.alarm.soonest(key, until)
+        return until
 
-    async def _work_on(self, key: Key, up_since: datetime) -> None:
+    async def _work_on(self, key: Key, up_since: datetime) -> bool:
+        """Do it; False where an answer is awaited, so that it cannot count as a success yet."""
         if key.kind is Kind.TRAINING_WINDOW:
             record = self.world.windows.get(key.ref)
-            if record is not None:
-                await self._reconciler.look_at(record, up_since)
-            return
+            return record is None or await self._reconciler.look_at(record, up_since)
         if key.kind is Kind.GPU_POOL:
             follower = self.world.pool(key.ref)
             if follower is not None:
@@ -355,6 +365,7 @@ class Engine:
         due = await self._publisher.publish(key)
         if due is not None and key in self._pokes:
             self.alarm.soonest(key, due)
+        return True
 
     def _answer(self, follower: PoolFollower) -> None:
         known = self._orphans.runs_known(follower.ref)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from slackwater.api.status import to_wire
 from slackwater.core.action import Cancel as CancelAction
@@ -17,8 +17,9 @@ from slackwater.core.ledger import RELEASE_AFTER_CANCEL, State
 from slackwater.core.report import unreadable
 from slackwater.core.seen import Seen
 from slackwater.core.spec import Ref, StartPolicy, TrainingWindow
-from slackwater.core.status import Status
+from slackwater.core.status import Status, Truth
 from slackwater.core.transition import outline
+from slackwater.core.words import Reason
 from slackwater.ports import Clock, Key, Kind, Lease, Store
 from slackwater.runtime.alarm import Alarm
 from slackwater.runtime.carry_out import carry_out
@@ -31,8 +32,18 @@ from slackwater.runtime.world import World
 
 LIVE_WORDING: Final = timedelta(seconds=60)  # how often live numbers may be renewed (R16)
 LOOK_AGAIN: Final = timedelta(seconds=5)  # after asking Airflow to end or delete a run
+# So long a status waits for the first reading of what it needs: until then it would say that
+# nothing is known, and after each restart that would be two writes for every window (R16).
+FIRST_READING: Final = timedelta(seconds=15)
 LOOKS_AT_ONCE: Final = 5  # at one window in a row, before others have their turn
 FACTS_AHEAD: Final = timedelta(minutes=10)  # how often a DAG is checked before its window (R12)
+
+
+class _Looked(NamedTuple):
+    """What came of one look: whether what it did is to be looked at, and no answer is awaited."""
+
+    again: bool
+    settled: bool
 
 
 class Reconciler:
@@ -68,43 +79,56 @@ class Reconciler:
         self._refresh, self._pool_changed = refresh, pool_changed
         self._labels: dict[str, tuple[datetime, dict[str, str]]] = {}
 
-    async def look_at(self, record: WindowRecord, up_since: datetime) -> None:
+    async def look_at(self, record: WindowRecord, up_since: datetime) -> bool:
         """Look until nothing follows by itself: intent, POST and what came of it go in one go.
 
-        So the next POST of a server is ready while the one before is under way. Raises
-        SlackwaterError where it should be tried again.
+        So the next POST of a server is ready while the one before is under way.
+
+        Returns:
+            True where nothing is left undone; False where an answer is awaited.
+
+        Raises:
+            SlackwaterError: it should be tried again.
         """
         key = record.stored.key
         for _ in range(LOOKS_AT_ONCE):
             if self._world.windows.get(key.ref) is not record:
-                return  # deleted, or made anew: that is news of its own
+                return True  # deleted, or made anew: that is news of its own
             labels = await self.labels_of(key.ref.namespace)
             self._queue.caught_up(key)
-            if not await self._look(record, labels, up_since):
-                return
+            looked = await self._look(record, labels, up_since)
+            if not looked.again:
+                return looked.settled
         self._queue.add(key)
+        return False
 
-    async def _look(self, record: WindowRecord, labels: dict[str, str], up_since: datetime) -> bool:
-        """One look; True where what it did is to be looked at."""
+    async def _look(
+        self, record: WindowRecord, labels: dict[str, str], up_since: datetime
+    ) -> _Looked:
         key, spec = record.stored.key, record.spec
         now = self._clock.now()
         if spec is None:
             assert record.config is not None
             identity = self._world.identity(record)
             await self._settle(record, unreadable(identity, record.status, record.config, now))
-            return False
+            return _Looked(again=False, settled=True)
         seen = observe(self._world, record, spec, labels=labels, up_since=up_since)
         decision = decide(self._world.identity(record), spec, record.status, seen, now)
         self._want_facts(spec, seen, decision.status)
         self._line_up(record, spec, decision)
         later: datetime | None = None
-        if not decision.pending or any(not isinstance(a, Refresh) for a in decision.actions):
+        acts = any(not isinstance(action, Refresh) for action in decision.actions)
+        first_read = max(up_since, record.since) + FIRST_READING
+        if not acts and now < first_read and _is_unread(decision.status):
+            later = first_read
+        elif acts or not decision.pending:
             later = await self._settle(record, decision.status, decision.gaps)
         # Set before acting: an action may take long or fail, and the timer must stand anyway.
         check = now + FACTS_AHEAD if self._is_near(decision.status, now) else None
         wake = [at for at in (decision.wake_at, later, check) if at]
         self._alarm.set(key, min(wake, default=None))
-        return await self._act(key, record, spec, decision)
+        again = await self._act(key, record, spec, decision)
+        return _Looked(again, settled=not decision.pending)
 
     async def labels_of(self, namespace: str) -> dict[str, str]:
         """Labels of a namespace, at most a minute old."""
@@ -206,11 +230,11 @@ class Reconciler:
 
         `gaps` is what the sentences of its waiting lines need.
         """
-        now = self._clock.now()
-        if status == record.status and not record.unwritten:
+        now, before = self._clock.now(), record.status  # an echo may overtake the reply
+        if status == before and not record.unwritten:
             self.hold(record.stored.key.ref)
             return None
-        if record.written_at is not None and outline(status) == outline(record.status):
+        if record.written_at is not None and outline(status) == outline(before):
             due = record.written_at + LIVE_WORDING
             if now < due:
                 record.status, record.unwritten = status, True
@@ -225,7 +249,7 @@ class Reconciler:
                 raise
             record.written_at = now
             record.wrote(wire, version)
-        before, record.status, record.unwritten = record.status, status, False
+        record.status, record.unwritten = status, False
         self.hold(record.stored.key.ref)
         self._teller.tell(record, before, status, gaps)
         return None
@@ -274,6 +298,14 @@ class Reconciler:
             self._alarm.soonest(Key(Kind.AIRFLOW_INSTANCE, follower.ref), soon)
         intended = any(line.state is State.INTENDED for line in record.status.lines)
         return posted or (intended and not decision.actions)
+
+
+def _is_unread(status: Status) -> bool:
+    """Whether it says of a usable configuration that something was not read yet."""
+    said = {condition.type: condition for condition in status.conditions}
+    return said["Ready"].status is Truth.TRUE and any(
+        said[kind].reason is Reason.NOT_READ_YET for kind in ("CalendarsSynced", "DagReady")
+    )
 
 
 def _newly_intended(old: Status, new: Status) -> set[str]:

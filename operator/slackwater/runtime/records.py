@@ -53,11 +53,12 @@ def _versions() -> deque[str]:
 class WindowRecord:
     """A TrainingWindow with what was made of it.
 
-    `status` is the newest that may be acted upon: what is written, or differs from it in wording
+    `since` is when this process first heard of it. `status` is the newest that may be acted upon: what is written, or differs from it in wording
     alone (`unwritten`).
     """
 
     stored: Stored
+    since: datetime
     spec: TrainingWindow | None = None
     config: Trouble | None = None
     status: Status = field(default_factory=Status)

@@ -52,6 +52,8 @@ class Publisher:
         stored = held.stored
         now = self._world.clock.now()
         conditions = self._conditions(follower, stored, now)
+        if stored.status and any(c.reason is Reason.NOT_READ_YET for c in conditions):
+            return None  # after a restart: what it said stands until the first look is over
         wire = self._wire(follower, conditions)
         before = dict(stored.status)
         if wire == before:

@@ -16,6 +16,7 @@ from slackwater.ports import Key, Recorder
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.records import WindowRecord
 
+TOLD_LATELY: Final = timedelta(minutes=10)
 PLAN_MOVED: Final = timedelta(hours=1)
 # Conditions that waiting lines speak for, or that say nothing beyond the status.
 _SILENT: Final = frozenset({"WindowOpen", "CapacityAvailable"})
@@ -45,15 +46,15 @@ class Teller:
         """
         found = transitions(before, after)
         key = record.stored.key
-        said = {change.condition.reason for change in found.conditions if _is_ready(change)}
+        said: set[Reason] = set()
         for change in found.lines:
             if change.entered:
                 self._metrics.entered(key.ref, change.line, change.before)
-            told = change.line.condition == "Ready" and change.line.reason in said
-            if not told and not is_quiet(change):
-                self._tell_line(record, change.line, gaps.get(change.line.id, {}))
-        # A fault that lines wait for was told with them.
-        said = {change.line.reason for change in found.lines if change.line.condition} - said
+            if is_quiet(change) or _is_told_by_ready(change.line, after):
+                continue
+            self._tell_line(record, change.line, gaps.get(change.line.id, {}))
+            if change.line.condition:  # told with the line that waits for it
+                said.add(change.line.reason)
         is_open = (condition := after.condition("WindowOpen")) is not None and (
             condition.status is Truth.TRUE
         )
@@ -138,5 +139,9 @@ class Teller:
         self._metrics.forget(key)
 
 
-def _is_ready(change: ConditionChange) -> bool:
-    return change.condition.type == "Ready" and change.condition.status is Truth.FALSE
+def _is_told_by_ready(line: Line, status: Status) -> bool:
+    """A line that waits for the configuration, just after Ready has told what is wrong with it."""
+    ready = status.condition("Ready")
+    if line.condition != "Ready" or line.since is None or ready is None:
+        return False
+    return line.since - ready.last_transition_time < TOLD_LATELY

@@ -145,7 +145,7 @@ class World:
             record = None
         fresh = record is None
         if record is None:
-            record = self.windows[ref] = WindowRecord(stored=stored)
+            record = self.windows[ref] = WindowRecord(stored=stored, since=self.clock.now())
         if fresh or record.stored.generation != stored.generation or record.spec is None:
             self._parse_window(record, stored)
         if fresh or dict(stored.status) != dict(record.stored.status):
