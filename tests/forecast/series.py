@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 DAY = 48
 WEEK = 7 * DAY
-TRACES = Path(os.environ.get("TRACES", "../shared/reference/traces"))
+TRACES = Path(os.environ.get("TRACES", ".build/traces"))
 
 
 def synthetic(weeks: int = 8) -> dict[str, NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ STEP: Final = timedelta(minutes=30)
 LEARNED: Final = timedelta(days=35)
 ASK_AGAIN: Final = timedelta(minutes=10)
 """After a history could not be had."""
+CHUNK: Final = 48
+"""Steps that are learned before others have a turn."""
 HELD: Final = timedelta(hours=4)
 """A history with fewer points than half-hours holds its value for so long."""
 
@@ -100,8 +103,28 @@ class OffPeak:
             LOG.warning("GPUPool %s: no history of its load: %s", self._ref, error)
             return
         self._past, self._has_past = past, True
-        self._forecaster = None
+        await self._teach()
         self._planned_at = None
+
+    async def _teach(self) -> None:
+        """Learn what is known, with turns for others: five weeks take half a second."""
+        from slackwater.core.forecast import Forecaster
+
+        self._forecaster = None
+        zone, past = self.zone, self._past
+        found = Forecaster(zone)
+        for number, (step, load) in enumerate(self._history()):
+            found.learn(step, load)
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
+        if past is self._past and zone == self.zone:
+            found.learn_all(self._points)  # what came meanwhile; the rest is known
+            self._forecaster = found
+
+    def _history(self) -> list[tuple[datetime, float]]:
+        first = self._points[0][0] if self._points else None
+        earlier = [one for one in _held(self._past) if first is None or one[0] < first]
+        return [*earlier, *self._points]
 
     def observe(self, at: datetime, foreground: float) -> None:
         """Take in one sample: GPUs that others use or wait for."""
@@ -126,10 +149,7 @@ class OffPeak:
 
         if self._forecaster is None:
             self._forecaster = Forecaster(self.zone)
-            first = self._points[0][0] if self._points else None
-            earlier = (one for one in _held(self._past) if first is None or one[0] < first)
-            self._forecaster.learn_all(earlier)
-            self._forecaster.learn_all(self._points)
+            self._forecaster.learn_all(self._history())
         return self._forecaster
 
     # --- planning
