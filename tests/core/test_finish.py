@@ -255,9 +255,9 @@ def test_a_queued_run_stays_after_one_absence_and_goes_after_two():
 def test_a_queued_run_that_may_go_on_after_all_is_left_alone():
     found = queued()
     found.spec = replace(found.spec, suspend=True)
-    assert withdraws(found, 11)
+    assert withdraws(found, 10.02)
     found.spec = replace(found.spec, suspend=False)
-    assert not withdraws(found, 11.01)
+    assert not withdraws(found, 10.03)
     assert (found.line().reason, found.line().cancel_time) == (Reason.TRIGGERED, None)
 
 
@@ -266,6 +266,28 @@ def test_a_queued_run_that_began_while_it_was_taken_back_is_followed():
     assert withdraws(found, 14)
     assert found.hear(14.01, state=RunState.RUNNING).state is State.RUNNING
     assert found.look(14.1).actions == ()
+
+
+def test_a_run_that_nothing_takes_up_is_told_after_five_minutes_and_stays():
+    found = queued()
+    assert found.decision.wake_at == clock(10) + 5 * MINUTE
+    found.look(clock(10) + 5 * MINUTE - SECOND)
+    assert found.line().reason is Reason.TRIGGERED
+    assert found.look(clock(10) + 5 * MINUTE).actions == ()
+    assert found.line().reason is Reason.STILL_QUEUED
+    assert found.status.message == (
+        f"The run of DAG {found.spec.dag.dag_id} is queued in Airflow since 10:00 "
+        "and nothing takes it up."
+    )
+    assert found.hear(10.2).reason is Reason.STILL_QUEUED
+    assert found.hear(10.3, state=RunState.RUNNING).reason is Reason.RUNNING
+
+
+def test_a_run_that_never_leaves_the_queue_is_taken_back_when_its_window_ends():
+    found = queued()
+    assert not withdraws(found, 13.9)
+    assert withdraws(found, 14)
+    assert found.line().reason is Reason.WINDOW_ENDED
 
 
 # --- running: the window's end

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
 from slackwater.core.action import Action, Cancel, Lookup, Withdraw
 from slackwater.core.follow import ENDINGS, INTENT_VALID, cleared
@@ -17,6 +17,9 @@ from slackwater.core.seen import Seen
 from slackwater.core.spec import Ending, StopPolicy, TrainingWindow
 from slackwater.core.start import trouble_with
 from slackwater.core.words import Reason
+
+# How long a run may be queued before we say that nothing takes it up.
+QUEUE_PATIENCE: Final = timedelta(minutes=5)
 
 
 class Steered(NamedTuple):
@@ -111,6 +114,9 @@ def _queued(
         return Steered(line, Withdraw(identifier))
     if line.reason in ENDINGS:
         line = replace(line, reason=Reason.TRIGGERED, since=now, cancel_time=None)
+    stuck = line.trigger_time is not None and now >= line.trigger_time + QUEUE_PATIENCE
+    if stuck and line.reason is not Reason.STILL_QUEUED:
+        line = replace(line, reason=Reason.STILL_QUEUED, since=now)
     return Steered(line)
 
 

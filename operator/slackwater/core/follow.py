@@ -88,7 +88,7 @@ def _heard(line: Line, run: Run, at: datetime, gpus: int) -> Line:
         reason = line.reason  # still to be deleted
     elif state is State.RUNNING and line.state is State.RUNNING and ended_by_us:
         reason = line.reason  # still to be cancelled
-    elif state is State.TRIGGERED and line.reason is Reason.ADOPTED:
+    elif state is State.TRIGGERED and line.reason in {Reason.ADOPTED, Reason.STILL_QUEUED}:
         reason = line.reason
     if line.state is state and line.start_time == run.start_date and line.reason is reason:
         return line

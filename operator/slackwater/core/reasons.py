@@ -115,6 +115,7 @@ class Reason(StrEnum):
     STARTING = "Starting"
     TRIGGERED = "Triggered"
     ADOPTED = "Adopted"
+    STILL_QUEUED = "StillQueued"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

@@ -142,9 +142,9 @@ def consider(
     )
     if gate is not None:
         return Considered(gate)
-    wrong = _conf_fault(identity, spec, seen, occurrence, piece)
-    if wrong is not None:
-        return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong}))
+    fault = conf_gate(identity, spec, seen, occurrence, piece)
+    if fault is not None:
+        return Considered(fault)
     ask: Ask | None = None
     if spec.gpu is not None and seen.pool is not None:
         answer = _room(identity, spec, spec.gpu, seen, seen.pool, occurrence, piece, now)
@@ -213,18 +213,23 @@ def _fit_gate(
     return Gate("WindowOpen", finish.reason, gaps, finish.at)
 
 
-def _conf_fault(
+def conf_gate(
     identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
-) -> str | None:
-    """What is wrong with the conf for this start; expressions are evaluated where there are any."""
+) -> Gate | None:
+    """What is wrong with the conf for this start; expressions are evaluated where there are any.
+
+    The detail names the place or the DAG's param with its bound, and never a value (R13).
+    """
     schema = seen.airflow.facts.params_schema if seen.airflow.facts else {}
+    wrong: str | None = None
     if not spec.dag.templated:  # it was checked when the spec was read
-        return check_params(spec.dag.conf, schema) if schema else None
-    try:
-        conf = conf_of(identity, spec, seen, occurrence, piece)
-    except BadConf as bad:
-        return str(bad)
-    return check_params(conf, schema)
+        wrong = check_params(spec.dag.conf, schema) if schema else None
+    else:
+        try:
+            wrong = check_params(conf_of(identity, spec, seen, occurrence, piece), schema)
+        except BadConf as bad:
+            wrong = str(bad)
+    return None if wrong is None else Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong})
 
 
 def conf_of(

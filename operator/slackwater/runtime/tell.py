@@ -105,7 +105,7 @@ class Teller:
     def _say(line: Line, reason: Reason, zone: str, record: WindowRecord) -> str:
         gaps: dict[str, object] = {
             "dag": record.spec.dag.dag_id if record.spec else "",
-            "since": line.start_time or line.since,
+            "since": line.start_time or line.trigger_time or line.since,
             "until": line.window.end if line.window else None,
             "start": line.window.start if line.window else None,
             "deadline": line.end_time,
