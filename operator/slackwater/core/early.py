@@ -15,11 +15,15 @@ from slackwater.core.spec import Identity, TrainingWindow
 from slackwater.core.start import Gate, conf_gate
 from slackwater.core.zone import zone
 
-_MOST: Final = 8  # occurrences of one TrainingWindow that are tried
+AT_ONCE: Final = 8  # occurrences that one decision tries
 
 
 def early_conf_gate(
-    identity: Identity, spec: TrainingWindow, seen: Seen, ahead: Iterable[Occurrence]
+    identity: Identity,
+    spec: TrainingWindow,
+    seen: Seen,
+    ahead: Iterable[Occurrence],
+    most: int = AT_ONCE,
 ) -> Gate | None:
     """What will hold back the first of these occurrences whose conf cannot be used.
 
@@ -28,12 +32,13 @@ def early_conf_gate(
         spec: what its user wants.
         seen: what its calendars and its DAG's facts look like.
         ahead: occurrences that have not opened yet.
+        most: how many of them are tried, the next ones first.
     """
     facts = seen.airflow.facts
     if facts is None or not (spec.dag.templated or facts.params_schema):
         return None
     coming = sorted((o for o in ahead if o.pieces), key=lambda o: (o.pieces[0].start, o.key))
-    for occurrence in coming[:_MOST]:
+    for occurrence in coming[:most]:
         gate = conf_gate(identity, spec, seen, occurrence, occurrence.pieces[0])
         if gate is not None:
             opens = occurrence.pieces[0].start.astimezone(zone(spec.time_zone))
