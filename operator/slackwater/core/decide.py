@@ -12,13 +12,14 @@ from slackwater.core.conf import BadConf
 from slackwater.core.early import early_conf_gate
 from slackwater.core.finish import QUEUE_PATIENCE, steer
 from slackwater.core.fit import start_deadline
-from slackwater.core.follow import INTENT_VALID, cleared
+from slackwater.core.follow import INTENT_VALID, RETRY_LOST, cleared
 from slackwater.core.identity import run_id
 from slackwater.core.keep import AHEAD, OVERRIDE_ENTRY, Book, forget, gather, noted
 from slackwater.core.ledger import Line, State, linked
 from slackwater.core.note import note_of
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.report import Waiting, report
+from slackwater.core.run import Absent
 from slackwater.core.seen import Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import Identity, Overlap, TrainingWindow
@@ -325,6 +326,9 @@ class _Look:
         for line in lines.values():
             if line.state is State.INTENDED and line.intent_time is not None:
                 times.append(line.intent_time + INTENT_VALID)
+                known = self.seen.airflow.runs.get(line.dag_run_id or "")
+                if isinstance(known, Absent) and known.met is not None:
+                    times.append(known.at + RETRY_LOST)
             if line.state.is_active:
                 busy = True
                 times.append(line.cancel_time)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from slackwater.core.action import Action, Cancel, Lookup, Withdraw
-from slackwater.core.follow import ENDINGS, INTENT_VALID, cleared
+from slackwater.core.follow import ENDINGS, INTENT_VALID, RETRY_LOST, cleared
 from slackwater.core.keep import OVERRIDE_ENTRY, OVERRIDE_LASTS
 from slackwater.core.ledger import Line, State
 from slackwater.core.occurrence import Occurrence
@@ -53,8 +53,8 @@ def _intended(
     known = seen.airflow.runs.get(line.dag_run_id)
     if isinstance(known, Absent) and known.at >= line.intent_time:
         if valid:
-            return Steered(line, post=True)
-        return Steered(cleared(line, withdrawn or Reason.UNSETTLED, now))
+            return Steered(line, post=known.met is None or now >= known.at + RETRY_LOST)
+        return Steered(cleared(line, withdrawn or known.met or Reason.UNSETTLED, now))
     if isinstance(known, InDoubt | SeenRun) or not valid:
         return Steered(line, Lookup(line.dag_run_id))
     return Steered(line, post=True)

@@ -13,6 +13,7 @@ from slackwater.core.words import Reason
 
 INTENT_VALID: Final = timedelta(seconds=30)
 RETRY_DENIED: Final = timedelta(seconds=60)
+RETRY_LOST: Final = timedelta(seconds=5)  # after a POST that failed and made no run
 
 # While a line carries one of these, the end of its run is our doing.
 ENDINGS: Final = frozenset(

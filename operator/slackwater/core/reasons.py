@@ -116,6 +116,7 @@ class Reason(StrEnum):
     TRIGGERED = "Triggered"
     ADOPTED = "Adopted"
     STILL_QUEUED = "StillQueued"
+    DAG_VANISHED = "DagVanished"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

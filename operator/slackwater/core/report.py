@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from slackwater.core.follow import ENDINGS
 from slackwater.core.ledger import Line, State
 from slackwater.core.prospect import prospect
 from slackwater.core.seen import Seen, Trouble
@@ -31,6 +32,7 @@ _CLOCKS: Final = {
     "latest_start": "%a %H:%M",
 }
 _UNKNOWN: Final = frozenset({Reason.NOT_READ_YET})
+_LOST: Final = frozenset({Reason.DAG_NOT_FOUND, Reason.DAG_STALE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ class _Report:
         for state in (State.RUNNING, State.TRIGGERED, State.INTENDED) if active else ():
             for line in active:
                 if line.state is state:
-                    return self.say(line.reason, self.line_gaps(line))
+                    reason = Reason.DAG_VANISHED if self.beyond_reach(line) else line.reason
+                    return self.say(reason, self.line_gaps(line))
         if self.waiting is not None:
             gaps = {"since": self.waiting.line.since} | dict(self.waiting.gate.gaps)
             return self.say(self.waiting.gate.reason, gaps)
@@ -247,6 +250,12 @@ class _Report:
         if self.early is not None:
             return self.say(self.early.reason, self.early.gaps)
         return is_open.message
+
+    def beyond_reach(self, line: Line) -> bool:
+        """Whether a run should have ended, of a DAG that Airflow has lost."""
+        facts = self.seen.airflow.facts
+        due = line.state is State.RUNNING and line.reason in ENDINGS
+        return due and facts is not None and facts.problem in _LOST
 
     def line_gaps(self, line: Line) -> dict[str, object]:
         return {

@@ -19,7 +19,7 @@ from slackwater.core.keep import OVERRIDE_ENTRY
 from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.quiet import quiet
-from slackwater.core.run import Denied
+from slackwater.core.run import Absent, Denied, Known
 from slackwater.core.seen import CalendarView, PoolView, Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import (
@@ -184,15 +184,26 @@ def _before_the_pool(
     gate = dag_gate(spec, seen)
     if gate is not None:
         return gate
-    denied = seen.airflow.runs.get(run_id(identity, occurrence.key))
-    if isinstance(denied, Denied) and denied.at + RETRY_DENIED > now:
+    refused = _refused(seen.airflow.runs.get(run_id(identity, occurrence.key)))
+    if refused is not None and refused.at + RETRY_DENIED > now:
         gaps = {
             "dag": spec.dag.dag_id,
-            "detail": denied.detail,
+            "detail": refused.detail,
             "what": f"Airflow {seen.airflow.ref}",
         }
-        return Gate("DagReady", denied.reason, gaps, denied.at + RETRY_DENIED)
+        return Gate("DagReady", refused.reason, gaps, refused.at + RETRY_DENIED)
     return _fit_gate(spec, seen, occurrence, piece, now)
+
+
+def _refused(known: Known | None) -> Denied | None:
+    """What the last POST of a run came to, where it came to nothing."""
+    match known:
+        case Denied():
+            return known
+        case Absent(at=at, met=met) if met is not None:
+            return Denied(at, met)
+        case _:
+            return None
 
 
 def expected(spec: TrainingWindow, seen: Seen) -> timedelta | None:

@@ -333,6 +333,11 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.STARTING: Word("Starting DAG {dag}."),
     _R.TRIGGERED: Word("DAG {dag} was triggered; the run is queued in Airflow."),
     _R.ADOPTED: Word("A run of ours was found in Airflow and is followed."),
+    _R.DAG_VANISHED: Word(
+        "The run should have ended, but Airflow has lost DAG {dag} and does not change its runs.",
+        "Deploy the DAG again, or end the run's tasks where they run.",
+        True,
+    ),
     _R.STILL_QUEUED: Word(
         "The run of DAG {dag} is queued in Airflow since {since} and nothing takes it up.",
         "Look at the DAG's max_active_runs, whether it is paused, and at Airflow's scheduler.",
