@@ -126,7 +126,7 @@ class Teller:
         spec = record.spec
         known: dict[str, object] = {
             "dag": spec.dag.dag_id if spec else "",
-            "since": line.start_time or line.since,
+            "since": line.start_time or line.trigger_time or line.since,
             "until": line.window.end if line.window else None,
             "start": line.window.start if line.window else None,
             "deadline": line.end_time,

@@ -63,6 +63,7 @@ class World:
         self._touched, self._poked, self._published = touched, poked, published
         self._closing = closing
         self.installation = ""
+        self.pages: str | None = None  # where people open this installation's own pages
         self.windows: dict[Ref, WindowRecord] = {}
         self.calendars: dict[Ref, Supporting[CalendarSpec]] = {}
         self.pools: dict[Ref, Supporting[GPUPoolSpec]] = {}
@@ -317,6 +318,7 @@ class World:
             ref=stored.key.ref,
             created=stored.created,
             generation=stored.generation,
+            pages=self.pages,
         )
 
     def calendar(self, ref: Ref) -> CalendarFollower | None:
