@@ -130,6 +130,13 @@ async def test_unchanged_pages_are_nothing_new_though_their_links_differ(
     assert (await look(source, first.state)).snapshot is None
 
 
+async def test_texts_that_look_like_a_link_to_the_next_page_are_none(graph) -> None:
+    for text in ("@odata.nextLink", '"@odata.nextLink":"https://evil.example"', "\\"):
+        graph.box.create("2026-04-01T10:00", "2026-04-01T11:00", subject=text)
+    assert len(await events(graph.open())) == 3
+    assert len(graph.views) == 1
+
+
 async def test_a_next_page_elsewhere_is_not_followed(graph, monkeypatch) -> None:
     monkeypatch.setitem(microsoft_graph._PAGE_SIZE, Privacy.BASIC, 10)
     graph.box.create("2026-03-10T10:00", "2026-03-10T11:00", recurrence=daily("2026-03-10"))

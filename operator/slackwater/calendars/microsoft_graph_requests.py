@@ -26,6 +26,7 @@ PREFER: Final = (
 )
 
 # A quote inside of a text has a backslash before it, so this is the property and nothing else.
+_NEXT_NAME: Final = b'"@odata.nextLink"'
 _NEXT: Final = re.compile(rb'"@odata\.nextLink"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 # Error codes, in lower case; their case differs between answers and documentation.
@@ -104,9 +105,13 @@ class Graph:
                     raise PageLost
                 raise self._refused(reply, now)
             total += len(reply.body)
-            found = _NEXT.search(reply.body)
-            pages.append(_NEXT.sub(b'"@odata.nextLink":""', reply.body))
-            url = self._followed(found[1]) if found else None
+            found = _next_link(reply.body)
+            if found is None:
+                url = None
+                pages.append(reply.body)
+            else:
+                url = self._followed(found[1])
+                pages.append(reply.body[: found.start(1)] + b'""' + reply.body[found.end(1) :])
         return pages
 
     def _followed(self, link: bytes) -> str:
@@ -192,6 +197,16 @@ class Graph:
     def not_told(self, code: str) -> CalendarError:
         """Exchange could not look up the free/busy times of a mailbox."""
         return self._opening.failed(_CODES.get(code.casefold(), Reason.UNAVAILABLE))
+
+
+def _next_link(page: bytes) -> re.Match[bytes] | None:
+    """Where a page names the next one; found without parsing the page, which may be unchanged."""
+    at = page.find(_NEXT_NAME)
+    while at >= 0:
+        if found := _NEXT.match(page, at):
+            return found
+        at = page.find(_NEXT_NAME, at + 1)
+    return None
 
 
 def _code(reply: Reply) -> str:
