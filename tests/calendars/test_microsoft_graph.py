@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
+from aiohttp import web
 
 from slackwater.calendars import (
     microsoft_graph,
@@ -427,6 +428,22 @@ async def test_patience_that_graph_asks_for_is_passed_on(graph, status) -> None:
 async def test_an_answer_that_is_no_list_is_no_empty_calendar(graph, body, privacy) -> None:
     graph.fake.body = body
     assert (await refused(graph.open(privacy))).reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("where", ["view", "refusal", "link", "token"])
+async def test_bottomless_json_is_no_answer(graph, where) -> None:
+    deep = "[" * 60_000
+    graph.fake.body = {
+        "view": f'{{"value": {deep}',
+        "link": f'{{"value": [], "@odata.nextLink":"{deep}"}}',
+    }.get(where, "").encode() or None
+    if where == "token":
+        graph.fake.entra.token_faults = [web.Response(text=deep)]
+    if where == "refusal":
+        graph.fake.refusal_body = deep.encode()
+        graph.fake.always = GraphError(400, "")
+    reason = {"refusal": Reason.BAD_REQUEST, "link": Reason.BLOCKED_TARGET}
+    assert (await refused(graph.open())).reason is reason.get(where, Reason.MALFORMED)
 
 
 async def test_the_last_good_snapshot_can_be_confirmed_after_a_fault(graph) -> None:

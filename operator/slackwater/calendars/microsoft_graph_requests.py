@@ -119,7 +119,7 @@ class Graph:
         try:
             url = str(json.loads(link))
             same = urlsplit(url)[:2] == urlsplit(self._endpoint)[:2]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._opening.failed(Reason.MALFORMED) from None
         if not same:
             raise self._opening.failed(Reason.BLOCKED_TARGET)
@@ -213,5 +213,5 @@ def _code(reply: Reply) -> str:
     """The code of an error (graph: `{"error": {"code", "message"}}`), in lower case."""
     try:
         return str(json.loads(reply.body)["error"]["code"]).casefold()
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ""

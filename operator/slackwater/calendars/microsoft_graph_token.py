@@ -301,7 +301,7 @@ class _Wire:
             raise NetError(Reason.REDIRECTED)
         try:
             document = json.loads(reply.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             # msal would log what it cannot read.
