@@ -320,7 +320,7 @@ def busy_times(answers: Sequence[tuple[bytes, Span]], step: timedelta, how: Read
 
 def _schedule(body: bytes, mailbox: str) -> Mapping[str, Any]:
     for schedule in _items(body):
-        if _word(schedule, "scheduleId") == mailbox:
+        if _word(schedule, "scheduleId") == mailbox.casefold():
             error = schedule.get("error")
             if error is not None:
                 raise ScheduleFailed(str(error.get("responseCode") or ""))
