@@ -25,7 +25,7 @@ demo-cluster: .venv ## the same story on a real kube-apiserver with the chart's 
 test: .venv ## every test, real servers included
 	$(PYTEST) -n $(JOBS) -m "not server" --ignore=tests/simulation tests
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
-	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow kubernetes helm
+	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow airflow-fab kubernetes helm
 	$(PYTEST) -m server --ignore=tests/simulation tests
 
 .PHONY: test-fast

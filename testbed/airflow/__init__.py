@@ -17,6 +17,7 @@ from testbed.process import Server, wait_until
 
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.txt"
+FAB_LOCK = HERE / "requirements-fab.txt"
 SAMPLE_DAGS = HERE / "dags"
 
 API_ONLY = ("api-only",)
@@ -42,8 +43,15 @@ _QUICK = {
 }
 
 
-def find() -> Path:
-    """The Python of the environment that has Airflow."""
+# Roles of the simple auth manager, as FAB's auth manager calls them.
+_FAB_ROLES = {"admin": "Admin", "op": "Op", "user": "User", "viewer": "Viewer"}
+_FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+
+
+def find(auth: str = "simple") -> Path:
+    """The Python of the environment that has Airflow, with this auth manager."""
+    if auth == "fab":
+        return pythons.environment("airflow-fab", FAB_LOCK)
     return pythons.environment("airflow", LOCK)
 
 
@@ -54,6 +62,7 @@ class Airflow(Server):
     `database`: "sqlite" or a PostgreSQL URL. SQLite answers concurrent writes with 500, so
     whoever writes in parallel needs PostgreSQL.
     `users`: name → role; the password is the name.
+    `auth`: "simple", or "fab" for the auth manager of Flask AppBuilder (SQLite only).
     `settings`: more of Airflow's options, as {"section.key": value}.
     `extra_packages`: requirements or project directories, installed without their
     dependencies beside Airflow (plugins found by entry point); `pythonpath`: directories.
@@ -74,12 +83,14 @@ class Airflow(Server):
         components: Sequence[str] = WITHOUT_TRIGGERER,
         database: str = "sqlite",
         users: Mapping[str, str] = USERS,
+        auth: str = "simple",
         settings: Mapping[str, str] | None = None,
         extra_packages: Sequence[str | Path] = (),
         pythonpath: Sequence[Path] = (),
         dags: Collection[str] = (),
     ) -> None:
-        self.python = find()
+        self.python = find(auth)
+        self.auth = auth
         super().__init__(home, port)
         self.home = self.home.absolute()
         self.dags_folder = dags_folder.absolute()
@@ -142,14 +153,24 @@ class Airflow(Server):
             **_QUICK,
             **self.settings,
         }
+        if self.auth == "fab":
+            options["core.auth_manager"] = _FAB
         variables = {f"AIRFLOW__{k.upper().replace('.', '__')}": v for k, v in options.items()}
         path = [str(self.home / "extra"), *map(str, self.pythonpath)]
         return {
             **variables,
+            **self._fab_users(),
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join(path),
         }
+
+    def _fab_users(self) -> dict[str, str]:
+        """What serve.py makes users of, as FAB keeps them in its database."""
+        if self.auth != "fab":
+            return {}
+        roles = {name: _FAB_ROLES[role] for name, role in self.users.items()}
+        return {"TESTBED_FAB_USERS": json.dumps(roles)}
 
     def ready(self) -> bool:
         try:
