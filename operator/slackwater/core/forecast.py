@@ -47,9 +47,12 @@ _ERRORS: Final = 14 * _DAY
 # What a mixture remembers of its members fades by half in a month, its own score in two weeks.
 _FADE: Final = 0.5 ** (1 / (30 * _DAY))
 _SCORE_FADE: Final = 0.5 ** (1 / (14 * _DAY))
-# Errors of the mixture, as a share of persistence's, at which it begins to count and counts alone:
-# on a random walk chance alone makes it look some percent better.
-_BETTER, _BEST = 0.98, 0.91
+# By how much the mixture must be better than persistence to begin to count, and to count alone, in
+# standard errors of so many independent looks: on a random walk chance alone makes it look better,
+# the more so the farther ahead, as errors of overlapping spans are no independent looks.
+_BEGINS: Final = 0.3
+_ALONE: Final = 0.65
+_MEMORY: Final = 2 / (1 - _SCORE_FADE)
 # A mixture is trusted once it was scored for as long as this.
 _TRIED: Final = 2 * _DAY
 
@@ -238,7 +241,11 @@ class Forecaster:
     def _trust(self) -> FloatArray:
         """How much of the forecast is the mixture's, per horizon; the rest is persistence."""
         ratio = self._score[0] / np.maximum(self._score[1], 1e-12)
-        earned: FloatArray = np.clip((_BETTER - ratio) / (_BETTER - _BEST), 0.0, 1.0)
+        looks = np.clip(self._scored, 1.0, _MEMORY) / _HORIZONS
+        doubt = 1.0 / np.sqrt(looks)
+        earned: FloatArray = np.clip(
+            ((1.0 - ratio) / doubt - _BEGINS) / (_ALONE - _BEGINS), 0.0, 1.0
+        )
         return earned * ((self._scored >= _TRIED) & (self._score[1] > 0))
 
     # --- forecasting
