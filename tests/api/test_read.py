@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from slackwater.api.manifest import parse_manifests
 from slackwater.api.read import (
-    check_unchanged,
     read_airflow_instance,
     read_calendar,
     read_gpu_pool,
@@ -217,27 +216,6 @@ def test_an_airflow_is_read_with_its_grants() -> None:
     assert client is not None
     assert client.client_id == "slackwater"
     assert read_airflow_instance(lent.spec).auth.identity == "airflow"
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("dagId", "other"), ("airflowRef", {"name": "other"})],
-)
-def test_the_dag_of_a_training_window_cannot_be_exchanged(field: str, value: object) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"spec\.dag\.{field}: {field} cannot be changed: create"
-    ):
-        check_unchanged(
-            read_training_window("research", window()),
-            read_training_window("research", window(dag={**DAG, field: value})),
-        )
-
-
-def test_all_but_the_dags_identity_can_be_changed() -> None:
-    changed = window(priority=3, dag={**DAG, "conf": {"a": 1}})
-    check_unchanged(
-        read_training_window("research", window()), read_training_window("research", changed)
-    )
 
 
 def test_several_faults_are_told_together_but_not_without_end() -> None:

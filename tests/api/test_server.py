@@ -162,6 +162,7 @@ FULL = Status(
             window=Span(NOW, NOW + timedelta(hours=8)),
             intent_time=NOW,
             dag_run_id="slackwater.x",
+            run_url="https://airflow.example/dags/train/runs/slackwater.x",
             trigger_time=NOW,
             start_time=NOW,
             end_time=NOW,

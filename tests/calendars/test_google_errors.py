@@ -147,7 +147,7 @@ async def test_a_subject_needs_delegation_and_must_exist(google, expander, missi
     source = google_source(google, key, expander, subject="anna@example.com")
     error = await refused(source)
     assert error.reason == "DelegationRefused"
-    assert "delegated" in WORDS[error.reason].remedy
+    assert "delegation" in WORDS[error.reason].remedy
     await source.aclose()
 
 

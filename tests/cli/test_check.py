@@ -25,7 +25,7 @@ from tests.cli.reading_bench import (
     static,
     window,
 )
-from tests.fakes.airflow import FakeAirflow
+from tests.fakes.airflow import FakeAirflow, Param
 
 TRAIN = entry("team", "Trigger", "train:*")
 GPU = {"poolRef": {"name": "box"}, "count": 8}
@@ -423,3 +423,47 @@ def test_an_inline_window_needs_no_calendar(bench: Bench, server: FakeAirflow) -
     bench.write("all.yaml", airflow(server.url), window(windows=[nights]))
 
     assert check(bench).code == 0
+
+
+PARAMS = {"epochs": Param(3, {"type": "integer", "minimum": 1, "maximum": 10})}
+
+
+def told(server: FakeAirflow, *descriptions: str) -> list[Json]:
+    """A window whose conf takes its epochs from events with these descriptions."""
+    server.add_dag("train", params=PARAMS)
+    events = [
+        event(
+            f"e{day}",
+            f"train: {CANARY}",
+            f"2026-12-{day:02}T22:00:00Z",
+            f"2026-12-{day:02}T23:00:00Z",
+        )
+        | {"description": description}
+        for day, description in enumerate(descriptions, start=1)
+    ]
+    team, *others = harbour(server)
+    team["spec"]["provider"]["static"]["events"] = events
+    team["spec"]["privacy"] = "Details"
+    others[-1]["spec"]["dag"]["conf"] = {"epochs": {"$cel": "event.parameters.epochs"}}
+    return [team, *others]
+
+
+def test_the_conf_of_every_window_ahead_is_tried(bench: Bench, server: FakeAirflow) -> None:
+    bench.write("all.yaml", *told(server, "epochs=1", "epochs=10"))
+
+    found = findings(bench)["TrainingWindow research/nightly has a conf that DAG train takes"]
+
+    assert (found["ok"], found["sentence"]) == (True, "Tried for 2 windows ahead.")
+
+
+def test_a_typo_in_an_entry_weeks_ahead_is_found(bench: Bench, server: FakeAirflow) -> None:
+    bench.write("all.yaml", *told(server, "epochs=1", f"{CANARY}\nepochs=99"))
+
+    ((about, sentence, remedy),) = failed(bench)
+
+    assert about == "TrainingWindow research/nightly has a conf that DAG train takes"
+    assert sentence == (
+        "The conf cannot be used: epochs must be at most 10, for the window of 2026-12-02 22:00."
+    )
+    assert remedy == "Correct spec.dag.conf or the event."
+    assert CANARY not in check(bench).out

@@ -228,6 +228,7 @@ class Scene:
     facts_at: datetime | None = None
     airflow_fault: Trouble | None = None
     airflow_stop: StopPolicy = StopPolicy.NONE
+    airflow_url: str = ""
     airflow_refused: Trouble | None = None
     allow_override: bool = False
     duration: timedelta | None = None
@@ -304,6 +305,7 @@ class Scene:
             airflow=AirflowView(
                 ref=AIRFLOW,
                 refused=self.airflow_refused,
+                url=self.airflow_url,
                 stop_policy=self.airflow_stop,
                 allow_override=self.allow_override,
                 facts=facts,

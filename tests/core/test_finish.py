@@ -10,7 +10,7 @@ from slackwater.core.event import Event
 from slackwater.core.identity import run_id
 from slackwater.core.keep import OVERRIDE_ENTRY
 from slackwater.core.ledger import State
-from slackwater.core.run import Absent, Denied, InDoubt, RunState
+from slackwater.core.run import Absent, DagFacts, Denied, InDoubt, RunState
 from slackwater.core.seen import Override, Trouble
 from slackwater.core.spec import Effect, Ending, InlineEntry, StopPolicy
 from slackwater.core.words import Reason
@@ -255,9 +255,9 @@ def test_a_queued_run_stays_after_one_absence_and_goes_after_two():
 def test_a_queued_run_that_may_go_on_after_all_is_left_alone():
     found = queued()
     found.spec = replace(found.spec, suspend=True)
-    assert withdraws(found, 11)
+    assert withdraws(found, 10.02)
     found.spec = replace(found.spec, suspend=False)
-    assert not withdraws(found, 11.01)
+    assert not withdraws(found, 10.03)
     assert (found.line().reason, found.line().cancel_time) == (Reason.TRIGGERED, None)
 
 
@@ -266,6 +266,65 @@ def test_a_queued_run_that_began_while_it_was_taken_back_is_followed():
     assert withdraws(found, 14)
     assert found.hear(14.01, state=RunState.RUNNING).state is State.RUNNING
     assert found.look(14.1).actions == ()
+
+
+def test_a_run_that_nothing_takes_up_is_told_after_five_minutes_and_stays():
+    found = queued()
+    assert found.decision.wake_at == clock(10) + 5 * MINUTE
+    found.look(clock(10) + 5 * MINUTE - SECOND)
+    assert found.line().reason is Reason.TRIGGERED
+    assert found.look(clock(10) + 5 * MINUTE).actions == ()
+    assert found.line().reason is Reason.STILL_QUEUED
+    assert found.status.message == (
+        f"The run of DAG {found.spec.dag.dag_id} is queued in Airflow since 10:00 "
+        "and nothing takes it up."
+    )
+    assert found.hear(10.2).reason is Reason.STILL_QUEUED
+    assert found.hear(10.3, state=RunState.RUNNING).reason is Reason.RUNNING
+
+
+def test_a_run_that_never_leaves_the_queue_is_taken_back_when_its_window_ends():
+    found = queued()
+    assert not withdraws(found, 13.9)
+    assert withdraws(found, 14)
+    assert found.line().reason is Reason.WINDOW_ENDED
+
+
+def test_after_a_post_that_failed_the_next_one_waits_five_seconds():
+    found = scene()
+    found.settle(10)
+    found.runs[ID] = Absent(clock(10) + SECOND, Reason.UNAVAILABLE)
+    decision = found.look(clock(10) + 2 * SECOND)
+    assert not actions_of(decision, Post)
+    assert decision.wake_at == clock(10) + 6 * SECOND
+    assert actions_of(found.look(clock(10) + 6 * SECOND), Post)
+
+
+def test_posts_that_fail_until_the_intent_is_over_are_told_and_left_alone_for_a_minute():
+    found = scene()
+    found.settle(10)
+    found.runs[ID] = Absent(clock(10) + 29 * SECOND, Reason.UNAVAILABLE)
+    found.look(clock(10) + 30 * SECOND)
+    assert (found.line().state, found.line().reason) == (State.WAITING, Reason.UNAVAILABLE)
+    assert found.line().promise == 0
+    assert found.status.message == "Airflow research/default answers with a server error."
+    assert found.decision.wake_at == clock(10) + 89 * SECOND
+    found.settle(clock(10) + 89 * SECOND)
+    assert found.line().state is State.INTENDED
+
+
+@pytest.mark.parametrize("problem", [Reason.DAG_NOT_FOUND, Reason.DAG_STALE])
+def test_a_run_that_should_end_and_whose_dag_is_lost_is_told_so(problem):
+    found = running(**CANCEL)
+    found.facts = DagFacts(problem=problem, checked_at=clock(13))
+    found.look(13)
+    assert "is running" in found.status.message
+    assert cancels(found, 14)
+    assert found.status.message == (
+        f"The run should have ended, but Airflow has lost DAG {found.spec.dag.dag_id} "
+        "and does not change its runs."
+    )
+    assert found.hear(14.1, state=RunState.FAILED).state is State.CANCELLED
 
 
 # --- running: the window's end

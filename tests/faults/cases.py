@@ -402,7 +402,11 @@ CASES: tuple[Case, ...] = (
         "BadResultType",
         "GPUPool promql-text/h100 gives a result of the wrong type.",
         "The query must give numbers.",
-        (Kind.GPU_POOL, "h100", SAME),
+        (
+            Kind.GPU_POOL,
+            "h100",
+            "Prometheus of pool promql-text/h100 (queries.waiting) gives a result of the wrong type.",
+        ),
     ),
     Case(
         "promql-nan",
@@ -411,7 +415,11 @@ CASES: tuple[Case, ...] = (
         "NotANumber",
         "GPUPool promql-nan/h100 gives NaN or infinity for the pool.",
         "Check the query.",
-        (Kind.GPU_POOL, "h100", SAME),
+        (
+            Kind.GPU_POOL,
+            "h100",
+            "Prometheus of pool promql-nan/h100 (queries.waiting) gives NaN or infinity for the pool.",
+        ),
     ),
     Case(
         "promql-two",
@@ -420,7 +428,11 @@ CASES: tuple[Case, ...] = (
         "TooManySeries",
         "GPUPool promql-two/h100 gives several series where one is meant.",
         "Aggregate in the query.",
-        (Kind.GPU_POOL, "h100", SAME),
+        (
+            Kind.GPU_POOL,
+            "h100",
+            "Prometheus of pool promql-two/h100 (queries.waiting) gives several series where one is meant.",
+        ),
     ),
     Case(
         "promql-warning",
@@ -429,7 +441,11 @@ CASES: tuple[Case, ...] = (
         "PartialResponse",
         "GPUPool promql-warning/h100 gives a partial answer.",
         "Look at its warnings and its stores.",
-        (Kind.GPU_POOL, "h100", SAME),
+        (
+            Kind.GPU_POOL,
+            "h100",
+            "Prometheus of pool promql-warning/h100 (queries.waiting) gives a partial answer.",
+        ),
     ),
     Case(
         "promql-html",
@@ -438,7 +454,11 @@ CASES: tuple[Case, ...] = (
         "NotPrometheus",
         "GPUPool promql-html/h100 does not answer as Prometheus does.",
         "Check serverAddress.",
-        (Kind.GPU_POOL, "h100", SAME),
+        (
+            Kind.GPU_POOL,
+            "h100",
+            "Prometheus of pool promql-html/h100 (queries.waiting) does not answer as Prometheus does.",
+        ),
     ),
     Case(
         "airflow-key",

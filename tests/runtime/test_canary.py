@@ -10,23 +10,31 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import web
 
-from slackwater.calendars.registry import PROVIDERS
+from slackwater.calendars import microsoft_graph
+from slackwater.calendars.registry import PROVIDERS, Opening, open_calendar
+from slackwater.net import open_session
+from slackwater.ports import CalendarSource
+from slackwater.runtime import sources
 from slackwater.runtime.calendar_follower import CalendarFollower
 from slackwater.stores.kubernetes import KubernetesStore
 from tests.calendars.conformance.service import SECRET, Planned, Service
 from tests.calendars.conformance.services import SERVICES
 from tests.calendars.support import CANARY
 from tests.fakes.airflow import FakeAirflow
+from tests.fakes.graph_tls import server_tls
+from tests.fakes.serving import serving
 from tests.runtime.quay import DAG, NAMESPACE, Quay, document, until
 from tests.runtime.test_app_operator import EVENTS, cluster, operator, populate
 from tests.stores.fake_cluster import OURS, SECRETS, FakeCluster, encoded
@@ -115,30 +123,39 @@ class Berth:
 
 
 @pytest.fixture
-async def berths() -> AsyncIterator[list[Berth]]:
+async def berths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[list[Berth]]:
     """Each provider once for every way in which it fails, and once without."""
     assert set(SERVICES) == set(PROVIDERS)
     now = datetime.now(UTC).replace(microsecond=0)
+    tls, authority = server_tls(tmp_path_factory.mktemp("tls"))
+    trusting = partial(open_session, ssl=ssl.create_default_context(cafile=authority))
+    monkeypatch.setattr(microsoft_graph, "open_session", trusting)
     async with AsyncExitStack() as stack:
         made = []
         for provider in sorted(SERVICES):
             for number, fault in enumerate([None, *SERVICES[provider]().faults()]):
                 service = SERVICES[provider]()
                 service.put(Planned("one", now - timedelta(hours=1), now + timedelta(hours=2)))
-                origin = await serve(stack, service.answer)
+                context = tls if getattr(service, "tls", False) else None
+                origin = await stack.enter_async_context(serving(service.answer, context))
                 name = f"{provider.lower()}-{number}"
                 made.append(Berth(name, provider, service, origin, fault))
+        told_where(made, monkeypatch)
         yield made
 
 
-async def serve(stack: AsyncExitStack, handler: Callable[..., Any]) -> str:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.05)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+def told_where(berths: list[Berth], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell each Calendar's provider of its own server, as the operator's settings would of one."""
+    origins = {one.name: one.origin for one in berths}
+
+    def opened(name: str, opening: Opening) -> CalendarSource:
+        origin = origins[opening.ref.name]
+        hosts = frozenset({urlsplit(origin).netloc})
+        return open_calendar(name, replace(opening, endpoints={name: origin}, hosts=hosts))
+
+    monkeypatch.setattr(sources, "open_calendar", opened)
 
 
 def secrets(berths: list[Berth], phase: int) -> dict[str, str]:

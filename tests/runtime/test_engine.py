@@ -355,25 +355,6 @@ async def test_a_window_made_anew_under_its_old_name_finds_its_run_again(clock):
     await found.stop()
 
 
-@on_virtual_time
-async def test_a_dag_that_is_exchanged_in_a_manifest_is_refused_and_the_old_one_goes_on(clock):
-    found = bay(clock)
-    key = found.window(gpu=GPU)
-    found.event(1, 4)
-    found.start()
-    await found.until(0.5)
-    stored = found.store.objects[key]
-    other = dict(stored.spec) | {"dag": dict(stored.spec["dag"]) | {"dagId": "other"}}
-    found.store.apply(key.kind, key.ref, other)
-    await found.until(1.2)
-    assert "dagId cannot be changed" in found.status()["message"]
-    assert found.airflow.posts == []
-    found.store.apply(key.kind, key.ref, stored.spec)
-    await found.until(1.3)
-    assert len(found.airflow.posts) == 1
-    await found.stop()
-
-
 # --- what it tells
 
 

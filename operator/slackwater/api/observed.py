@@ -18,6 +18,7 @@ from slackwater.wire import WireModel
 MESSAGE_LIMIT: Final = 4096
 CLOSEST_LIMIT: Final = 256
 VERSION_LIMIT: Final = 64
+URL_LIMIT: Final = 4096
 OCCURRENCES_LIMIT: Final = 5000
 _BY_TYPE: Final[dict[str, Any]] = {
     "x-kubernetes-list-type": "map",
@@ -103,6 +104,14 @@ class OccurrenceStatus(WireModel):
     ] = None
     dag_run_id: Annotated[
         str | None, Field(max_length=250, description="Id of the run in Airflow.")
+    ] = None
+    dag_run_url: Annotated[
+        str | None,
+        Field(
+            alias="dagRunURL",
+            max_length=URL_LIMIT,
+            description="Where the run stands in Airflow's user interface.",
+        ),
     ] = None
     trigger_time: Annotated[
         Instant | None, Field(description="When Airflow had accepted the run.")

@@ -139,22 +139,6 @@ def read_airflow_instance(document: Mapping[str, Any]) -> AirflowInstanceSpec:
     return _checked(AirflowInstanceSpec, document)
 
 
-def check_unchanged(before: spec.TrainingWindow, after: spec.TrainingWindow) -> None:
-    """Refuse a TrainingWindow that differs from what it was where it must not.
-
-    The API server does this by itself; a directory of manifests needs it.
-
-    Raises:
-        ConfigError: a field that cannot be changed was changed.
-    """
-    for field, same, rule in (
-        ("airflowRef", before.dag.airflow == after.dag.airflow, wire.SAME_AIRFLOW),
-        ("dagId", before.dag.dag_id == after.dag.dag_id, wire.SAME_DAG),
-    ):
-        if not same:
-            raise ConfigError(Reason.INVALID_SPEC, detail=f"spec.dag.{field}: {rule.message}")
-
-
 def _checked(
     model: type[_Model], document: Mapping[str, Any], untouched: tuple[str, ...] = ()
 ) -> _Model:

@@ -84,6 +84,8 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
     _put_instant(wire, "intentTime", line.intent_time)
     if line.dag_run_id is not None:
         wire["dagRunId"] = line.dag_run_id
+    if line.run_url is not None:
+        wire["dagRunURL"] = line.run_url
     _put_instant(wire, "triggerTime", line.trigger_time)
     _put_instant(wire, "startTime", line.start_time)
     _put_instant(wire, "endTime", line.end_time)
@@ -161,6 +163,7 @@ def _line_from_wire(item: Mapping[str, Any]) -> Line | None:
         planned_start=_instant(item.get("plannedStart")),
         intent_time=_instant(item.get("intentTime")),
         dag_run_id=_text(item.get("dagRunId")),
+        run_url=_text(item.get("dagRunURL")),
         trigger_time=_instant(item.get("triggerTime")),
         start_time=_instant(item.get("startTime")),
         end_time=_instant(item.get("endTime")),

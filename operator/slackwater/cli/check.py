@@ -20,8 +20,8 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="ask calendars, pools and Airflow whether everything is in order",
         description="Reads each Calendar once, samples each GPUPool once, asks each "
-        "AirflowInstance for its version and the DAGs that are used, and checks every grant. "
-        "Nothing is triggered.",
+        "AirflowInstance for its version and the DAGs that are used, tries the conf of every window "
+        "ahead against its DAG's params, and checks every grant. Nothing is triggered.",
         epilog="Exit codes: 0, everything is in order; 1, something is not; 2, the manifests or "
         "flags cannot be used.",
     )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from slackwater.cli.laid_out import ask, read_calendar, warning
 from slackwater.cli.opened import Opened
 from slackwater.cli.reading import Screen, columns, counted
 from slackwater.core.allot import Pool, unusable
+from slackwater.core.early import early_conf_gate
 from slackwater.core.event import Snapshot
 from slackwater.core.gaps import sample_gaps
 from slackwater.core.identity import run_prefix
+from slackwater.core.occurrence import lay_out
 from slackwater.core.report import sentence
 from slackwater.core.run import DagFacts
 from slackwater.core.sample import Sample
 from slackwater.core.seen import PoolView, Seen, Trouble
-from slackwater.core.spec import GpuAsk, PoolRules, Ref, StopPolicy
+from slackwater.core.spec import GpuAsk, PoolRules, Ref, StopPolicy, TrainingWindow
 from slackwater.core.start import early_capacity
 from slackwater.core.words import WORDS, Reason, say
 from slackwater.ports import Airflow, Kind, PoolSource
@@ -26,6 +28,7 @@ from slackwater.runtime.calendar_follower import horizon_at
 from slackwater.runtime.records import WindowRecord
 
 _UTC: Final = "UTC"
+_CONFS: Final = 500  # windows of one TrainingWindow whose conf is tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,8 @@ class Findings:
         self._world = found.world
         self._samples: dict[Ref, Sample] = {}
         self._seen: dict[Ref, Seen | None] = {}
+        self._snapshots: dict[Ref, Snapshot] = {}
+        self._facts: dict[tuple[Ref, str], DagFacts] = {}
 
     async def gather(self) -> tuple[Finding, ...]:
         """All findings: Calendars, pools, Airflows with their DAGs, then each TrainingWindow."""
@@ -102,6 +107,7 @@ class Findings:
         read = await read_calendar(self._found, ref, horizon_at(self._found.clock.now()))
         if isinstance(read, Trouble):
             return (_bad(about, read),)
+        self._snapshots[ref] = read
         return (_calendar_read(about, ref, read),)
 
     # --- pools
@@ -169,6 +175,7 @@ class Findings:
         facts = await ask(lambda: airflow.preflight(dag_id), what)
         if isinstance(facts, Trouble):
             return _bad(about, facts)
+        self._facts[ref, dag_id] = facts
         return _dag_found(about, dag_id, what, facts)
 
     # --- TrainingWindows
@@ -189,6 +196,31 @@ class Findings:
             yield self._gpus(name, spec.gpu, seen.pool)
         about = f"DAG {spec.dag.dag_id} in {Kind.AIRFLOW_INSTANCE} {spec.dag.airflow}"
         yield _grant(name, about, seen.airflow.refused)
+        yield from self._conf(name, record, spec, seen)
+
+    def _conf(
+        self, name: str, record: WindowRecord, spec: TrainingWindow, seen: Seen
+    ) -> Iterator[Finding]:
+        """Whether the DAG's params would take the conf of every window that lies ahead."""
+        facts = self._facts.get((spec.dag.airflow, spec.dag.dag_id))
+        calendars = {entry.calendar for entry in spec.calendars}
+        if facts is None or not calendars <= self._snapshots.keys():
+            return
+        if not (spec.dag.templated or facts.params_schema):
+            return
+        now = self._found.clock.now()
+        events = {ref: self._snapshots[ref].events for ref in calendars}
+        layout = lay_out(spec, events, horizon_at(now))
+        coming = [found for found in layout.occurrences if found.interval.end > now]
+        seen = replace(seen, airflow=replace(seen.airflow, facts=facts))
+        identity = self._world.identity(record)
+        about = f"{name} has a conf that DAG {spec.dag.dag_id} takes"
+        gate = early_conf_gate(identity, spec, seen, coming, most=_CONFS)
+        if gate is not None:
+            yield _bad(about, Trouble(gate.reason, gate.gaps))
+        elif coming:
+            tried = counted(min(len(coming), _CONFS), "window")
+            yield Finding(about=about, sentence=f"Tried for {tried} ahead.")
 
     def _gpus(self, name: str, gpu: GpuAsk, pool: PoolView) -> Finding:
         about, limit = f"{Kind.GPU_POOL} {pool.ref}", pool.grant.max_gpus

@@ -9,18 +9,28 @@ from typing import Final, NamedTuple
 
 from slackwater.core.action import Action, Decision, Lookup, Post
 from slackwater.core.conf import BadConf
-from slackwater.core.finish import steer
+from slackwater.core.early import early_conf_gate
+from slackwater.core.finish import QUEUE_PATIENCE, steer
 from slackwater.core.fit import start_deadline
-from slackwater.core.follow import INTENT_VALID, cleared
+from slackwater.core.follow import INTENT_VALID, RETRY_LOST, cleared
 from slackwater.core.identity import run_id
 from slackwater.core.keep import AHEAD, OVERRIDE_ENTRY, Book, forget, gather, noted
-from slackwater.core.ledger import Line, State
+from slackwater.core.ledger import Line, State, linked
+from slackwater.core.note import note_of
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.report import Waiting, report
+from slackwater.core.run import Absent
 from slackwater.core.seen import Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import Identity, Overlap, TrainingWindow
-from slackwater.core.start import Considered, conf_of, consider, planned_start, trouble_with
+from slackwater.core.start import (
+    Considered,
+    Gate,
+    conf_of,
+    consider,
+    planned_start,
+    trouble_with,
+)
 from slackwater.core.status import Status
 from slackwater.core.words import Reason
 
@@ -90,8 +100,19 @@ class _Look:
                 actions.append(steered.action)
         self._settle(lines, book)
         waiting, considered = self._start(lines, book, actions)
+        for line in lines.values():
+            lines[line.id] = linked(line, self.spec.dag.dag_id, self.seen.airflow.url)
         kept = forget(lines.values(), self.spec.history_limit, self.now)
-        status = report(self.identity, self.spec, self.status, kept, self.seen, waiting, self.now)
+        status = report(
+            self.identity,
+            self.spec,
+            self.status,
+            kept,
+            self.seen,
+            waiting,
+            self.now,
+            early=self._early(lines, book),
+        )
         return Decision(
             status=status,
             actions=tuple(actions),
@@ -119,7 +140,7 @@ class _Look:
             conf = conf_of(self.identity, self.spec, self.seen, occurrence, piece)
         except BadConf:
             return cleared(line, Reason.INVALID_CONF, self.now)
-        note = f"Started by Slackwater for TrainingWindow {self.identity.ref}."
+        note = note_of(self.identity, self.spec, self.seen, occurrence, piece, self.now)
         until = min(line.intent_time + INTENT_VALID, piece.end)
         actions.append(Post(line.dag_run_id, conf, note, until))
         return line
@@ -182,6 +203,15 @@ class _Look:
     def _ended(self, line: Line, state: State, reason: Reason) -> Line:
         ended = noted(line, state, reason, "WindowOpen", self.now)
         return replace(ended, state=state, reason=reason, end_time=self.now, promise=0)
+
+    def _early(self, lines: dict[str, Line], book: Book) -> Gate | None:
+        """What will hold back an occurrence that is still ahead, as far as its conf can tell."""
+        ahead = (
+            book.occurrences[line.id]
+            for line in lines.values()
+            if line.state is State.PLANNED and line.id in book.occurrences
+        )
+        return early_conf_gate(self.identity, self.spec, self.seen, ahead)
 
     def _open(self, lines: dict[str, Line], book: Book) -> Iterator[_Open]:
         found = []
@@ -299,9 +329,14 @@ class _Look:
         for line in lines.values():
             if line.state is State.INTENDED and line.intent_time is not None:
                 times.append(line.intent_time + INTENT_VALID)
+                known = self.seen.airflow.runs.get(line.dag_run_id or "")
+                if isinstance(known, Absent) and known.met is not None:
+                    times.append(known.at + RETRY_LOST)
             if line.state.is_active:
                 busy = True
                 times.append(line.cancel_time)
+                if line.state is State.TRIGGERED and line.trigger_time is not None:
+                    times.append(line.trigger_time + QUEUE_PATIENCE)
             elif not line.state.is_final and line.window is not None:
                 times.extend((line.window.start, line.window.end))
         if busy and self.seen.layout is not None:

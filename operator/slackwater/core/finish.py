@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
 from slackwater.core.action import Action, Cancel, Lookup, Withdraw
-from slackwater.core.follow import ENDINGS, INTENT_VALID, cleared
+from slackwater.core.follow import ENDINGS, INTENT_VALID, RETRY_LOST, cleared
 from slackwater.core.keep import OVERRIDE_ENTRY, OVERRIDE_LASTS
 from slackwater.core.ledger import Line, State
 from slackwater.core.occurrence import Occurrence
@@ -17,6 +17,9 @@ from slackwater.core.seen import Seen
 from slackwater.core.spec import Ending, StopPolicy, TrainingWindow
 from slackwater.core.start import trouble_with
 from slackwater.core.words import Reason
+
+# How long a run may be queued before we say that nothing takes it up.
+QUEUE_PATIENCE: Final = timedelta(minutes=5)
 
 
 class Steered(NamedTuple):
@@ -50,8 +53,8 @@ def _intended(
     known = seen.airflow.runs.get(line.dag_run_id)
     if isinstance(known, Absent) and known.at >= line.intent_time:
         if valid:
-            return Steered(line, post=True)
-        return Steered(cleared(line, withdrawn or Reason.UNSETTLED, now))
+            return Steered(line, post=known.met is None or now >= known.at + RETRY_LOST)
+        return Steered(cleared(line, withdrawn or known.met or Reason.UNSETTLED, now))
     if isinstance(known, InDoubt | SeenRun) or not valid:
         return Steered(line, Lookup(line.dag_run_id))
     return Steered(line, post=True)
@@ -111,6 +114,9 @@ def _queued(
         return Steered(line, Withdraw(identifier))
     if line.reason in ENDINGS:
         line = replace(line, reason=Reason.TRIGGERED, since=now, cancel_time=None)
+    stuck = line.trigger_time is not None and now >= line.trigger_time + QUEUE_PATIENCE
+    if stuck and line.reason is not Reason.STILL_QUEUED:
+        line = replace(line, reason=Reason.STILL_QUEUED, since=now)
     return Steered(line)
 
 

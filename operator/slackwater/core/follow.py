@@ -13,6 +13,7 @@ from slackwater.core.words import Reason
 
 INTENT_VALID: Final = timedelta(seconds=30)
 RETRY_DENIED: Final = timedelta(seconds=60)
+RETRY_LOST: Final = timedelta(seconds=5)  # after a POST that failed and made no run
 
 # While a line carries one of these, the end of its run is our doing.
 ENDINGS: Final = frozenset(
@@ -89,7 +90,7 @@ def _heard(line: Line, run: Run, at: datetime, gpus: int) -> Line:
         reason = line.reason  # still to be deleted
     elif state is State.RUNNING and line.state is State.RUNNING and ended_by_us:
         reason = line.reason  # still to be cancelled
-    elif state is State.TRIGGERED and line.reason is Reason.ADOPTED:
+    elif state is State.TRIGGERED and line.reason in {Reason.ADOPTED, Reason.STILL_QUEUED}:
         reason = line.reason
     if line.state is state and line.start_time == run.start_date and line.reason is reason:
         return line

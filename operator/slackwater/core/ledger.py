@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+from urllib.parse import quote
 
 from slackwater.core.span import Span
 from slackwater.core.words import Reason
@@ -88,6 +89,7 @@ class Line:
         waited: what held it back and how long, in whole seconds.
         closest: the best moment while waiting, for people: "2026-03-23T03:40:00Z 14 of 16 GPUs".
         absent: complete snapshots in a row that lack its event.
+        run_url: where its run stands in Airflow's user interface.
     """
 
     id: str
@@ -110,6 +112,7 @@ class Line:
     closest: str | None = None
     planned_start: datetime | None = None
     absent: int = 0
+    run_url: str | None = None
 
     def holds(self, now: datetime) -> int:
         """GPUs that must count as taken for it at `now`, beyond what the pool's numbers show."""
@@ -118,3 +121,21 @@ class Line:
         if self.state is State.CANCELLED and self.end_time is not None:
             return self.promise if now < self.end_time + RELEASE_AFTER_CANCEL else 0
         return 0
+
+
+def linked(line: Line, dag_id: str, airflow: str) -> Line:
+    """The line with the address of its run in Airflow, while it has a run there.
+
+    Args:
+        line: any line.
+        dag_id: whose run it is.
+        airflow: address of the server; empty where nothing is known of it.
+    """
+    has_run = line.dag_run_id is not None and line.trigger_time is not None
+    if has_run and (line.run_url is not None or not airflow):
+        return line
+    if not has_run:
+        return line if line.run_url is None else replace(line, run_url=None)
+    # The path of Airflow 3's user interface; a run id holds nothing that would end a segment.
+    url = f"{airflow.rstrip('/')}/dags/{quote(dag_id, safe='')}/runs/{line.dag_run_id}"
+    return replace(line, run_url=url)

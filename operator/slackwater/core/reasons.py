@@ -125,6 +125,8 @@ class Reason(StrEnum):
     STARTING = "Starting"
     TRIGGERED = "Triggered"
     ADOPTED = "Adopted"
+    STILL_QUEUED = "StillQueued"
+    DAG_VANISHED = "DagVanished"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

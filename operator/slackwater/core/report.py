@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from slackwater.core.follow import ENDINGS
 from slackwater.core.ledger import Line, State
 from slackwater.core.prospect import prospect
 from slackwater.core.seen import Seen, Trouble
@@ -31,6 +32,7 @@ _CLOCKS: Final = {
     "latest_start": "%a %H:%M",
 }
 _UNKNOWN: Final = frozenset({Reason.NOT_READ_YET})
+_LOST: Final = frozenset({Reason.DAG_NOT_FOUND, Reason.DAG_STALE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,14 @@ def report(
     seen: Seen,
     waiting: Waiting | None,
     now: datetime,
+    *,
+    early: Gate | None = None,
 ) -> Status:
-    """The status around the new `lines`; `before` is the one that stood until now."""
-    return _Report(identity, spec, before, lines, seen, waiting, now).status()
+    """The status around the new `lines`; `before` is the one that stood until now.
+
+    `early` will hold back an occurrence that has not opened yet.
+    """
+    return _Report(identity, spec, before, lines, seen, waiting, now, early).status()
 
 
 def unreadable(identity: Identity, before: Status, trouble: Trouble, now: datetime) -> Status:
@@ -102,9 +109,10 @@ class _Report:
         seen: Seen,
         waiting: Waiting | None,
         now: datetime,
+        early: Gate | None,
     ) -> None:
         self.identity, self.spec, self.before, self.lines = identity, spec, before, lines
-        self.seen, self.waiting, self.now = seen, waiting, now
+        self.seen, self.waiting, self.now, self.early = seen, waiting, now, early
         self.past = {condition.type: condition for condition in before.conditions}
         self.trouble = trouble_with(spec, seen)
         self.calendars = calendar_gate(seen, now)
@@ -206,6 +214,7 @@ class _Report:
         gate = dag_gate(self.spec, self.seen)
         if self.waiting is not None and self.waiting.gate.condition == "DagReady":
             gate = gate or self.waiting.gate
+        gate = gate or self.early
         if gate is not None:
             gaps = dict(gate.gaps)
             if self.waiting is not None:
@@ -226,7 +235,8 @@ class _Report:
         for state in (State.RUNNING, State.TRIGGERED, State.INTENDED) if active else ():
             for line in active:
                 if line.state is state:
-                    return self.say(line.reason, self.line_gaps(line))
+                    reason = Reason.DAG_VANISHED if self.beyond_reach(line) else line.reason
+                    return self.say(reason, self.line_gaps(line))
         if self.waiting is not None:
             gaps = {"since": self.waiting.line.since} | dict(self.waiting.gate.gaps)
             return self.say(self.waiting.gate.reason, gaps)
@@ -237,12 +247,20 @@ class _Report:
         for line in self.lines:
             if line.reason is Reason.EVENT_VANISHED and not line.state.is_final:
                 return self.say(line.reason, {})
+        if self.early is not None:
+            return self.say(self.early.reason, self.early.gaps)
         return is_open.message
+
+    def beyond_reach(self, line: Line) -> bool:
+        """Whether a run should have ended, of a DAG that Airflow has lost."""
+        facts = self.seen.airflow.facts
+        due = line.state is State.RUNNING and line.reason in ENDINGS
+        return due and facts is not None and facts.problem in _LOST
 
     def line_gaps(self, line: Line) -> dict[str, object]:
         return {
             "dag": self.spec.dag.dag_id,
-            "since": line.start_time or line.since,
+            "since": line.start_time or line.trigger_time or line.since,
             "until": line.window.end if line.window else None,
             "entry": self.denying(line) if line.reason is Reason.DENY_STARTED else line.entry,
             "what": self.stopping(),

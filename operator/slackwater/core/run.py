@@ -51,9 +51,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Airflow said at `at` that it has no such run."""
+    """Airflow said at `at` that it has no such run.
+
+    `met` is what a POST just before met, None where none was sent: the next one waits a little.
+    """
 
     at: datetime
+    met: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class AirflowView:
     Attributes:
         ref: which one.
         refused: it does not exist, or does not let this namespace trigger this DAG.
+        url: of the server, as people open it; empty where it is not known.
         stop_policy: of the instance.
         allow_override: the grant lets an override go past the calendar.
         facts: the last preflight of the DAG.
@@ -100,6 +101,7 @@ class AirflowView:
 
     ref: Ref
     refused: Trouble | None = None
+    url: str = ""
     stop_policy: StopPolicy = StopPolicy.NONE
     allow_override: bool = False
     facts: DagFacts | None = None

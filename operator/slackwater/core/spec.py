@@ -185,12 +185,16 @@ class TrainingWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which TrainingWindow this is, for run ids and messages."""
+    """Which TrainingWindow this is, for run ids and messages.
+
+    `pages` is where people open this installation's own pages, None where nothing is known of it.
+    """
 
     installation: str
     ref: Ref
     created: datetime
     generation: int = 1
+    pages: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from slackwater.core.keep import OVERRIDE_ENTRY
 from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.quiet import quiet
-from slackwater.core.run import Denied
+from slackwater.core.run import Absent, Denied, Known
 from slackwater.core.seen import CalendarView, PoolView, Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import (
@@ -144,9 +144,9 @@ def consider(
     )
     if gate is not None:
         return Considered(gate)
-    wrong = _conf_fault(identity, spec, seen, occurrence, piece)
-    if wrong is not None:
-        return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong}))
+    fault = conf_gate(identity, spec, seen, occurrence, piece)
+    if fault is not None:
+        return Considered(fault)
     ask: Ask | None = None
     if spec.gpu is not None and seen.pool is not None:
         answer = _room(identity, spec, spec.gpu, seen, seen.pool, occurrence, piece, now)
@@ -186,15 +186,26 @@ def _before_the_pool(
     gate = dag_gate(spec, seen)
     if gate is not None:
         return gate
-    denied = seen.airflow.runs.get(run_id(identity, occurrence.key))
-    if isinstance(denied, Denied) and denied.at + RETRY_DENIED > now:
+    refused = _refused(seen.airflow.runs.get(run_id(identity, occurrence.key)))
+    if refused is not None and refused.at + RETRY_DENIED > now:
         gaps = {
             "dag": spec.dag.dag_id,
-            "detail": denied.detail,
+            "detail": refused.detail,
             "what": f"Airflow {seen.airflow.ref}",
         }
-        return Gate("DagReady", denied.reason, gaps, denied.at + RETRY_DENIED)
+        return Gate("DagReady", refused.reason, gaps, refused.at + RETRY_DENIED)
     return _fit_gate(spec, seen, occurrence, piece, now)
+
+
+def _refused(known: Known | None) -> Denied | None:
+    """What the last POST of a run came to, where it came to nothing."""
+    match known:
+        case Denied():
+            return known
+        case Absent(at=at, met=met) if met is not None:
+            return Denied(at, met)
+        case _:
+            return None
 
 
 def expected(spec: TrainingWindow, seen: Seen) -> timedelta | None:
@@ -215,18 +226,23 @@ def _fit_gate(
     return Gate("WindowOpen", finish.reason, gaps, finish.at)
 
 
-def _conf_fault(
+def conf_gate(
     identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
-) -> str | None:
-    """What is wrong with the conf for this start; expressions are evaluated where there are any."""
+) -> Gate | None:
+    """What is wrong with the conf for this start; expressions are evaluated where there are any.
+
+    The detail names the place or the DAG's param with its bound, and never a value (R13).
+    """
     schema = seen.airflow.facts.params_schema if seen.airflow.facts else {}
+    wrong: str | None = None
     if not spec.dag.templated:  # it was checked when the spec was read
-        return check_params(spec.dag.conf, schema) if schema else None
-    try:
-        conf = conf_of(identity, spec, seen, occurrence, piece)
-    except BadConf as bad:
-        return str(bad)
-    return check_params(conf, schema)
+        wrong = check_params(spec.dag.conf, schema) if schema else None
+    else:
+        try:
+            wrong = check_params(conf_of(identity, spec, seen, occurrence, piece), schema)
+        except BadConf as bad:
+            wrong = str(bad)
+    return None if wrong is None else Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong})
 
 
 def conf_of(

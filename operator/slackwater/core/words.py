@@ -303,7 +303,7 @@ WORDS: Final[dict[Reason, Word]] = {
         True,
     ),
     _R.INVALID_CONF: Word(
-        "Airflow refuses the conf: {detail}.", "Correct spec.dag.conf or the event.", True
+        "The conf cannot be used: {detail}.", "Correct spec.dag.conf or the event.", True
     ),
     _R.RUN_ID_CONFLICT: Word(
         "Airflow has a run of this id that is not ours.", "Delete that run in Airflow.", True
@@ -320,6 +320,16 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.STARTING: Word("Starting DAG {dag}."),
     _R.TRIGGERED: Word("DAG {dag} was triggered; the run is queued in Airflow."),
     _R.ADOPTED: Word("A run of ours was found in Airflow and is followed."),
+    _R.DAG_VANISHED: Word(
+        "The run should have ended, but Airflow has lost DAG {dag} and does not change its runs.",
+        "Deploy the DAG again, or end the run's tasks where they run.",
+        True,
+    ),
+    _R.STILL_QUEUED: Word(
+        "The run of DAG {dag} is queued in Airflow since {since} and nothing takes it up.",
+        "Look at the DAG's max_active_runs, whether it is paused, and at Airflow's scheduler.",
+        True,
+    ),
     _R.RUNNING: Word("DAG {dag} is running since {since}."),
     _R.SUCCEEDED: Word("The run of DAG {dag} succeeded."),
     _R.FAILED: Word("The run of DAG {dag} failed.", "See its task logs in Airflow.", True),

@@ -62,6 +62,7 @@ def _controller(
     recorder: Recorder,
     dropped: Callable[[], int],
     metrics: Metrics,
+    pages: str | None,
 ) -> _Controller:
     engine = Engine(
         clock=clock,
@@ -72,6 +73,7 @@ def _controller(
         metrics=metrics,
         random=SystemRandom(),
     )
+    engine.world.pages = pages
     metrics.expose(engine.world, leading=lambda: lease.held, dropped=dropped)
     return _Controller(engine, metrics)
 
@@ -130,7 +132,14 @@ async def run_operator(
         )
         told = LoggedFaults(recorder)
         controller = _controller(
-            clock, store, lease, sources, told, lambda: recorder.dropped, metrics
+            clock,
+            store,
+            lease,
+            sources,
+            told,
+            lambda: recorder.dropped,
+            metrics,
+            settings.public_url,
         )
         health = Health(controller.engine, clock, lambda: store.watch_trusted)
         async with (
@@ -241,7 +250,14 @@ async def run_directory(
             endpoints=settings.endpoints,
         )
         controller = _controller(
-            clock, store, lease, sources, recorder, lambda: recorder.dropped, metrics
+            clock,
+            store,
+            lease,
+            sources,
+            recorder,
+            lambda: recorder.dropped,
+            metrics,
+            settings.public_url,
         )
         health = Health(controller.engine, clock, lambda: True)
         async with (

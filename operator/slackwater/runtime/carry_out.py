@@ -8,6 +8,7 @@ from contextlib import suppress
 from slackwater.core.action import Cancel, Lookup, Post, Withdraw
 from slackwater.core.run import Absent, Denied, Seen
 from slackwater.core.spec import Ref
+from slackwater.core.words import Reason
 from slackwater.errors import Ambiguous, Refused, RunExists
 from slackwater.ports import Clock, Lease
 from slackwater.runtime.airflow_follower import AirflowFollower
@@ -60,9 +61,12 @@ async def _post(
     except RunExists:
         await follower.look_up(run_id, dag_id)
         return
-    except (Ambiguous, TimeoutError):
+    except (Ambiguous, TimeoutError) as lost:
         follower.doubt(run_id)
-        await follower.look_up(run_id, dag_id)
+        known = await follower.look_up(run_id, dag_id)
+        if isinstance(known, Absent):
+            met = lost.reason if isinstance(lost, Ambiguous) else Reason.TIMEOUT
+            follower.learn(run_id, Absent(known.at, met))
         return
     except Refused as refused:
         detail = str(refused.gaps.get("detail", ""))

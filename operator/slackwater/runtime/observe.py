@@ -140,6 +140,7 @@ def _airflow(
     return AirflowView(
         ref=ref,
         refused=refused,
+        url=supporting.spec.url,
         stop_policy=supporting.spec.stop_policy,
         allow_override=grant is not None and grant.allows_override(dag_id),
         facts=follower.facts(dag_id),

@@ -94,10 +94,11 @@ class Teller:
         condition = change.condition
         if condition.type in _SILENT or condition.status is Truth.UNKNOWN:
             return
-        good_news_only = change.before is None or change.before.status is Truth.UNKNOWN
-        if condition.status is Truth.TRUE and good_news_only:
+        warning = WORDS[condition.reason].warning
+        first = change.before is None or change.before.status is Truth.UNKNOWN
+        if condition.status is Truth.TRUE and first and not warning:
             return
-        if condition.type != "Ready" and not is_open and not WORDS[condition.reason].warning:
+        if condition.type != "Ready" and not is_open and not warning:
             return
         self._record(key, condition.reason, condition.message)
 
@@ -125,7 +126,7 @@ class Teller:
         spec = record.spec
         known: dict[str, object] = {
             "dag": spec.dag.dag_id if spec else "",
-            "since": line.start_time or line.since,
+            "since": line.start_time or line.trigger_time or line.since,
             "until": line.window.end if line.window else None,
             "start": line.window.start if line.window else None,
             "deadline": line.end_time,

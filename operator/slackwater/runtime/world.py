@@ -13,7 +13,6 @@ from slackwater.api.airflow_instance import AirflowInstanceSpec
 from slackwater.api.calendar import CalendarSpec
 from slackwater.api.gpu_pool import GPUPoolSpec
 from slackwater.api.read import (
-    check_unchanged,
     read_airflow_instance,
     read_calendar,
     read_gpu_pool,
@@ -64,6 +63,7 @@ class World:
         self._touched, self._poked, self._published = touched, poked, published
         self._closing = closing
         self.installation = ""
+        self.pages: str | None = None  # where people open this installation's own pages
         self.windows: dict[Ref, WindowRecord] = {}
         self.calendars: dict[Ref, Supporting[CalendarSpec]] = {}
         self.pools: dict[Ref, Supporting[GPUPoolSpec]] = {}
@@ -159,8 +159,6 @@ class World:
         ref = stored.key.ref
         try:
             spec = read_training_window(ref.namespace, stored.spec)
-            if record.spec is not None:
-                check_unchanged(record.spec, spec)
         except ConfigError as error:
             record.config = Trouble(error.reason, error.gaps)
             return  # the last good spec goes on steering what runs
@@ -320,6 +318,7 @@ class World:
             ref=stored.key.ref,
             created=stored.created,
             generation=stored.generation,
+            pages=self.pages,
         )
 
     def calendar(self, ref: Ref) -> CalendarFollower | None:
