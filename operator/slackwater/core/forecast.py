@@ -246,7 +246,8 @@ class Forecaster:
         earned: FloatArray = np.clip(
             ((1.0 - ratio) / doubt - _BEGINS) / (_ALONE - _BEGINS), 0.0, 1.0
         )
-        return earned * ((self._scored >= _TRIED) & (self._score[1] > 0))
+        known: NDArray[np.bool_] = (self._scored >= _TRIED) & (self._score[1] > 0)
+        return np.where(known, earned, 0.0)
 
     # --- forecasting
 
