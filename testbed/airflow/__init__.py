@@ -16,7 +16,7 @@ from testbed import cache, pythons, web
 from testbed.process import Server, wait_until
 
 HERE = Path(__file__).parent
-LOCK = HERE / "requirements.txt"
+LOCKS = {"3.3": HERE / "requirements.txt", "3.2": HERE / "requirements-3.2.txt"}
 SAMPLE_DAGS = HERE / "dags"
 
 API_ONLY = ("api-only",)
@@ -42,9 +42,9 @@ _QUICK = {
 }
 
 
-def find() -> Path:
-    """The Python of the environment that has Airflow."""
-    return pythons.environment("airflow", LOCK)
+def find(version: str = "3.3") -> Path:
+    """The Python of the environment that has Airflow of this version."""
+    return pythons.environment("airflow", LOCKS[version])
 
 
 class Airflow(Server):
@@ -55,9 +55,11 @@ class Airflow(Server):
     whoever writes in parallel needs PostgreSQL.
     `users`: name → role; the password is the name.
     `settings`: more of Airflow's options, as {"section.key": value}.
+    `variables`: of its environment, besides its own.
     `extra_packages`: requirements or project directories, installed without their
     dependencies beside Airflow (plugins found by entry point); `pythonpath`: directories.
     `dags`: names that must have been parsed before it counts as ready.
+    `version`: of Airflow, one of those that a lock file is there for.
     """
 
     name = "airflow"
@@ -78,8 +80,10 @@ class Airflow(Server):
         extra_packages: Sequence[str | Path] = (),
         pythonpath: Sequence[Path] = (),
         dags: Collection[str] = (),
+        version: str = "3.3",
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        self.python = find()
+        self.python = find(version)
         super().__init__(home, port)
         self.home = self.home.absolute()
         self.dags_folder = dags_folder.absolute()
@@ -89,6 +93,7 @@ class Airflow(Server):
         )
         self.users = dict(users)
         self.settings = dict(settings or {})
+        self.variables = dict(variables or {})
         self.extra_packages = list(extra_packages)
         self.pythonpath = [path.absolute() for path in pythonpath]
         self.expected_dags = set(dags)
@@ -146,6 +151,7 @@ class Airflow(Server):
         path = [str(self.home / "extra"), *map(str, self.pythonpath)]
         return {
             **variables,
+            **self.variables,
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join(path),

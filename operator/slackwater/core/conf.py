@@ -20,11 +20,11 @@ from slackwater.core.expression import (
     compile_expression,
     event_variables,
 )
-from slackwater.core.parameters import BadParameters, parameters
 from slackwater.core.params import complaint
 from slackwater.core.span import Span
 from slackwater.core.spec import EXPRESSION_KEY, GpuAsk, Identity, Ref
 from slackwater.core.zone import zone as zone_of
+from slackwater_windows.parameters import BadParameters, parameters
 
 OWN_KEY: Final = "trainingWindow"
 VERSION: Final = 1
