@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Harbour:
         window = Window(
             namespace="research",
             name="nightly",
-            dag_id="tw_shown" if self.run_id is None else "tw_current",
+            dag_id="tw_shown",
             time_zone="Europe/Berlin",
             message="Waiting for 16 GPUs in research/h100.",
             pool="research/h100",
@@ -63,10 +63,17 @@ class Harbour:
             per_pod=8,
             occurrences=(occurrence,),
         )
+        # The same event as another TrainingWindow sees it, which starts tw_current.
+        current = replace(window, name="current", dag_id="tw_current")
+        quiet = replace(occurrence, dag_run_id=None, trigger_time=None, state="Planned")
+        window = replace(window, occurrences=(quiet,))
         hidden = Window(namespace="secret", name="other", dag_id="not_of_this_airflow")
         pool = Pool(name="research/h100", capacity=32, free=9, promised=4)
         return Document(
-            installation="test", written_at=self.start, windows=(window, hidden), pools=(pool,)
+            installation="test",
+            written_at=self.start,
+            windows=(current, window, hidden),
+            pools=(pool,),
         )
 
     def write(self) -> None:

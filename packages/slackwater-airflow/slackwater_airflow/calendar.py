@@ -139,6 +139,8 @@ def _fetched(address: Any, headers: Mapping[str, str]) -> bytes:
     try:
         with build_opener(Careful).open(request, timeout=TIMEOUT) as answer:
             body: bytes = answer.read(MAX_BYTES + 1)
+    except CalendarUnreadable:
+        raise  # it is a ValueError, too
     except HTTPError as error:
         raise CalendarUnreadable(f"the calendar answers {error.code}") from None
     except (URLError, OSError, ValueError) as error:

@@ -36,33 +36,70 @@ PATTERNS: Final = (
 )
 
 
+class Axis:
+    """Where instants lie on the days that are shown.
+
+    Args:
+        midnights: first instants of the days, and of the one after the last.
+    """
+
+    def __init__(self, midnights: Sequence[datetime]) -> None:
+        self.midnights = midnights
+        self._first = midnights[0]
+        self._scale = WIDTH / (midnights[-1] - midnights[0]).total_seconds()
+        days = (f'<path class="day" d="M{self.x(at):.1f} 0v{_HEIGHT}"/>' for at in midnights[1:-1])
+        self.ground = f'<rect class="bg" width="{WIDTH}" height="{_HEIGHT}" rx="4"/>{"".join(days)}'
+
+    def x(self, at: datetime) -> float:
+        """From 0 to `WIDTH`; outside of it for what is outside of the days."""
+        return (at - self._first).total_seconds() * self._scale
+
+    def bar(self, start: datetime, end: datetime, kind: str, top: int, height: int) -> str:
+        """The beginning of a rectangle; empty where nothing of it would show."""
+        left, right = self.x(start), self.x(end)
+        if right <= 0 or left >= WIDTH:
+            return ""
+        left, right = max(0.0, left), min(float(WIDTH), right)
+        width = max(2.5, right - left)
+        return (
+            f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{width:.1f}" '
+            f'height="{height}" rx="2">'
+        )
+
+
+@lru_cache(maxsize=4096)
+def escaped(text: str) -> str:
+    """Text as HTML; names and reasons come again and again."""
+    return escape(text)
+
+
 def state_class(state: str) -> str:
     """The class that colours a state."""
     return _CLASSES.get(state, "g")
 
 
-def day_labels(face: Face, midnights: Sequence[datetime]) -> str:
+def day_labels(face: Face, axis: Axis) -> str:
     """The days above the strips."""
     labels = []
-    for number, midnight in enumerate(midnights[:-1]):
-        percent = _x(midnight, midnights) / WIDTH * 100
+    for number, midnight in enumerate(axis.midnights[:-1]):
+        percent = axis.x(midnight) / WIDTH * 100
         today = ' class="today"' if number == 0 else ""
         text = "Today" if number == 0 else face.day(midnight)
         labels.append(f'<text x="{percent:.2f}%" y="15"{today}>{text}</text>')
     return f'<svg aria-hidden="true">{"".join(labels)}</svg>'
 
 
-def strip(window: Window, face: Face, midnights: Sequence[datetime]) -> str:
+def strip(window: Window, face: Face, axis: Axis) -> str:
     """Seven days of one TrainingWindow: its windows, what cuts them, and now."""
-    first, last = midnights[0], midnights[-1]
-    shapes = [_ground(tuple(midnights))]
+    first, last = axis.midnights[0], axis.midnights[-1]
+    shapes = [axis.ground]
     count = 0
     for occurrence in window.occurrences:
         if occurrence.cuts or (occurrence.end > first and occurrence.start < last):
-            bars = _shapes(occurrence, face, midnights)
+            bars = _shapes(occurrence, face, axis)
             count += bool(bars)
             shapes += bars
-    now = _x(face.now, midnights)
+    now = axis.x(face.now)
     shapes.append(f'<path class="nowline" stroke-width="2" d="M{now:.1f} 0v{_HEIGHT}"/>')
     words = "1 window" if count == 1 else f"{count} windows"
     return (
@@ -71,46 +108,17 @@ def strip(window: Window, face: Face, midnights: Sequence[datetime]) -> str:
     )
 
 
-@lru_cache(maxsize=4)
-def _ground(midnights: tuple[datetime, ...]) -> str:
-    """What lies below all strips of a page: the days."""
-    days = (
-        f'<path class="day" d="M{_x(at, midnights):.1f} 0v{_HEIGHT}"/>' for at in midnights[1:-1]
-    )
-    return f'<rect class="bg" width="{WIDTH}" height="{_HEIGHT}" rx="4"/>{"".join(days)}'
-
-
-def _shapes(occurrence: Occurrence, face: Face, midnights: Sequence[datetime]) -> list[str]:
+def _shapes(occurrence: Occurrence, face: Face, axis: Axis) -> list[str]:
     found = []
     for cut in occurrence.cuts:
-        if bar := _bar(cut.start, cut.end, midnights, "cut", 9, 16):
-            why = f"cut by {escape(cut.entry)}" if cut.entry else "outside every Allow"
+        if bar := axis.bar(cut.start, cut.end, "cut", 9, 16):
+            why = f"cut by {escaped(cut.entry)}" if cut.entry else "outside every Allow"
             found.append(f"{bar}<title>{face.span(cut.start, cut.end)}: {why}</title></rect>")
     for start, end in occurrence.openings:
-        if bar := _bar(start, end, midnights, state_class(occurrence.state), 6, 22):
-            words = f"{face.span(start, end)}: {escape(occurrence.state)}"
+        if bar := axis.bar(start, end, state_class(occurrence.state), 6, 22):
+            words = f"{face.span(start, end)}: {escaped(occurrence.state)}"
             found.append(f"{bar}<title>{words}</title></rect>")
     return found
-
-
-def _bar(
-    start: datetime, end: datetime, midnights: Sequence[datetime], kind: str, top: int, height: int
-) -> str:
-    left, right = _x(start, midnights), _x(end, midnights)
-    if right <= 0 or left >= WIDTH:
-        return ""
-    left, right = max(0.0, left), min(float(WIDTH), right)
-    width = max(2.5, right - left)
-    return (
-        f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{width:.1f}" '
-        f'height="{height}" rx="2">'
-    )
-
-
-def _x(at: datetime, midnights: Sequence[datetime]) -> float:
-    """Where an instant lies: each local day takes the same width, also the one of 23 hours."""
-    first, last = midnights[0], midnights[-1]
-    return (at - first).total_seconds() / (last - first).total_seconds() * WIDTH
 
 
 def stock(pool: Pool) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from html import escape
 from typing import Final
 from urllib.parse import urlencode
 
 from slackwater_windows import chart
+from slackwater_windows.chart import escaped
 from slackwater_windows.document import FINAL_STATES, Document, Occurrence, Pool, Window
 from slackwater_windows.style import CSS
 from slackwater_windows.times import Face, lasting, usual_zone
@@ -215,15 +217,15 @@ def _open_now(windows: list[Window], face: Face) -> str:
 
 
 def _week(windows: list[Window], face: Face, view: View) -> str:
-    midnights = face.midnights(DAYS)
+    axis = chart.Axis(face.midnights(DAYS))
     if not windows:
         words = "No TrainingWindow"
         words += " matches." if view.query else " triggers this DAG." if view.dag_id else " yet."
         return f'<h2 id="week">Seven days</h2><p class="card empty">{words}</p>'
-    rows = "".join(_row(window, face, midnights) for window in windows)
+    rows = "".join(_row(window, face, axis) for window in windows)
     return (
         f'<h2 id="week">Seven days</h2><div class="days"><span>{escape(face.name)}</span>'
-        f'{chart.day_labels(face, midnights)}</div><div class="rows">{rows}</div>{_LEGEND}'
+        f'{chart.day_labels(face, axis)}</div><div class="rows">{rows}</div>{_LEGEND}'
     )
 
 
@@ -246,12 +248,12 @@ _LEGEND: Final = (
 )
 
 
-def _row(window: Window, face: Face, midnights: list[datetime]) -> str:
+def _row(window: Window, face: Face, axis: chart.Axis) -> str:
     return (
         f'<details><summary><span class="who"><b>{escape(window.name)}</b> '
         f'<span class="dag">{escape(window.namespace)}</span>'
         f"<small>{escape(_why(window))}</small></span>"
-        f"{chart.strip(window, face, midnights)}</summary>{_body(window, face)}</details>"
+        f"{chart.strip(window, face, axis)}</summary>{_body(window, face)}</details>"
     )
 
 
@@ -295,12 +297,12 @@ def _occurrence(occurrence: Occurrence, face: Face) -> str:
     if not openings:
         when = f"{face.both(occurrence.start)} (nothing is left of it)"
     cuts = "<br>".join(
-        f"{escape(cut.entry) or 'outside every Allow'} {face.time(cut.start)} - {face.time(cut.end)}"
+        f"{escaped(cut.entry) or 'outside every Allow'} {face.time(cut.start)} - {face.time(cut.end)}"
         for cut in occurrence.cuts
     )
-    why = [escape(occurrence.reason)]
+    why = [escaped(occurrence.reason)]
     why += [
-        f"{escape(waited.reason)} {lasting(timedelta(seconds=waited.seconds))}"
+        f"{escaped(waited.reason)} {lasting(timedelta(seconds=waited.seconds))}"
         for waited in occurrence.waited
     ]
     if occurrence.parameters_error:
@@ -346,6 +348,7 @@ def _length(occurrence: Occurrence) -> str:
     return lasting(occurrence.end_time - occurrence.start_time)
 
 
+@lru_cache(maxsize=256)
 def _state(state: str) -> str:
     return f'<span class="state {chart.state_class(state)}"><i></i>{escape(state)}</span>'
 

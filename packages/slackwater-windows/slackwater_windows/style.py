@@ -28,7 +28,7 @@ header svg{flex:none}
 h1{font-size:24px;line-height:1.1;margin:0;letter-spacing:-.02em}
 h1 span{font-weight:400;color:var(--soft)}
 .asof{margin:2px 0 0;color:var(--soft);font-size:13px}
-form{margin-left:auto;display:flex;gap:8px;align-items:center;font-size:14px}
+form{margin-left:auto;display:flex;flex-wrap:wrap;gap:8px;align-items:center;font-size:14px}
 input,button{font:inherit;color:inherit;background:var(--foam);border:1px solid var(--line);
 border-radius:9px;padding:6px 12px}
 input{width:190px}
@@ -42,7 +42,7 @@ h2{font-size:12px;letter-spacing:.08em;text-transform:uppercase;color:var(--soft
 .tile b{display:block;font-size:27px;line-height:1.15;letter-spacing:-.02em;
 font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:13px}
-.pools{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:12px}
+.pools{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(290px,100%),1fr));gap:12px}
 .pool{padding:16px 18px 0;overflow:hidden;display:flex;flex-direction:column}
 .pool h3{margin:0;font-size:15px}
 .pool p{margin:2px 0 10px;color:var(--soft);font-size:13px}
@@ -100,7 +100,7 @@ td code{font-size:12px;overflow-wrap:anywhere}
 .legend span{display:inline-flex;gap:6px;align-items:center}
 .empty{padding:26px 18px;color:var(--soft);text-align:center}
 footer{margin-top:34px;color:var(--soft);font-size:13px;display:flex;flex-wrap:wrap;gap:6px 20px}
-@media (max-width:720px){body{padding:16px}.days,summary{grid-template-columns:1fr;gap:6px}
+@media (max-width:720px){body{padding:16px}.who,.days>*,summary>*{min-width:0}.days,summary{grid-template-columns:1fr;gap:6px}
 .days>span:first-child{display:none}.now li{grid-template-columns:1fr}form{margin-left:0}}
 @media (forced-colors:active){.state i{forced-color-adjust:none}}
 @media print{form,.skip{display:none}}
