@@ -1,4 +1,4 @@
-"""The package in a real Airflow 3.3: every component, from wheels, with PostgreSQL."""
+"""The package in a real Airflow: every component, from wheels, with PostgreSQL."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Harbour:
     return harbour
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, harbour: Harbour) -> Iterator[Airflow]:
+@pytest.fixture(scope="module", params=["3.3", "3.2"])
+def airflow(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, harbour: Harbour
+) -> Iterator[Airflow]:
     wheels = build_wheels(tmp_path_factory.mktemp("wheels"))
     with Postgres() as database:
         server = Airflow(
@@ -40,6 +42,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, harbour: Harbour) -> Itera
             extra_packages=wheels,
             variables={"SLACKWATER_WINDOWS_FILE": str(harbour.file)},
             dags=DAG_IDS,
+            version=request.param,
         )
         with server:
             yield server

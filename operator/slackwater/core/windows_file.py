@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from slackwater.core.conf import MAX_PARAMETERS
 from slackwater.core.event import Event
 from slackwater.core.ledger import Line, State
 from slackwater.core.occurrence import Layout, Occurrence
@@ -28,7 +29,6 @@ BEHIND: Final = timedelta(hours=48)
 SHOWN: Final = timedelta(days=8)
 """Seven days from any hour of a day in any zone."""
 PARAMETERS_AHEAD: Final = timedelta(hours=36)
-MAX_PARAMETERS: Final = 16 * 1024
 _QUARTER: Final = timedelta(minutes=15)
 _DAY: Final = timedelta(days=1)
 

@@ -119,9 +119,9 @@ class TrainingWindowTimetable(Timetable):
                 continue  # one that is open now still counts
             if restriction.latest is not None and start > restriction.latest:
                 return None
-            return DagRunInfo(
-                run_after=pendulum.instance(start), data_interval=_interval(occurrence)
-            )
+            # Not by its constructor, whose arguments differ between Airflow 3.2 and 3.3.
+            info = DagRunInfo.exact(pendulum.instance(start))
+            return info._replace(data_interval=_interval(occurrence))
         return None
 
     def _starts(self) -> bool:

@@ -60,7 +60,8 @@ border-top:1px solid var(--grid);align-items:baseline}
 .state.w i{background:var(--waiting)}.state.r i{background:var(--running)}
 .state.s i{background:var(--good)}.state.f i{background:var(--bad)}.state.p i{background:var(--planned)}
 .days,summary{display:grid;grid-template-columns:minmax(190px,300px) 1fr;gap:16px;align-items:center}
-.days{padding:0 16px 4px 36px;color:var(--soft);font-size:12px}
+.days{padding:0 17px 4px 13px;color:var(--soft);font-size:12px}
+.days>span{padding-left:22px}
 .days svg{width:100%;height:20px;overflow:visible}
 .days text{fill:var(--soft);font-size:12px}
 .days .today{fill:var(--ink);font-weight:700}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
@@ -12,6 +13,7 @@ from slackwater_airflow import (
     TrainingWindowTimetable,
     current_window,
     parse_event,
+    sample_conf,
 )
 
 WINDOW = "research/nightly"
@@ -36,7 +38,7 @@ def tell() -> dict[str, Any]:
 with DAG("tw_current", schedule=None, catchup=False):
     tell()
 
-with DAG("tw_own", schedule=None, catchup=False):
+with DAG("tw_own", schedule=None, catchup=False) as own:
     TrainingWindowSensor(task_id="wait", poll_interval=0.5) >> tell()
 
 with DAG("tw_named", schedule=None, catchup=False):
@@ -64,3 +66,8 @@ with DAG(
     catchup=False,
 ):
     tell()
+
+if __name__ == "__main__":
+    conf = sample_conf(timedelta(hours=2), gpus=16, per_pod=8, parameters={"lr": 1})
+    run = own.test(run_conf=conf)
+    sys.exit(0 if run.state == "success" else 1)
