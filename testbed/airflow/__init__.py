@@ -16,8 +16,12 @@ from testbed import cache, pythons, web
 from testbed.process import Server, wait_until
 
 HERE = Path(__file__).parent
-LOCK = HERE / "requirements.txt"
-FAB_LOCK = HERE / "requirements-fab.txt"
+# One environment for each: by auth manager and version.
+LOCKS = {
+    ("simple", "3.3"): HERE / "requirements.txt",
+    ("simple", "3.2"): HERE / "requirements-3.2.txt",
+    ("fab", "3.3"): HERE / "requirements-fab.txt",
+}
 SAMPLE_DAGS = HERE / "dags"
 
 API_ONLY = ("api-only",)
@@ -48,11 +52,10 @@ _FAB_ROLES = {"admin": "Admin", "op": "Op", "user": "User", "viewer": "Viewer"}
 _FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 
 
-def find(auth: str = "simple") -> Path:
-    """The Python of the environment that has Airflow, with this auth manager."""
-    if auth == "fab":
-        return pythons.environment("airflow-fab", FAB_LOCK)
-    return pythons.environment("airflow", LOCK)
+def find(auth: str = "simple", version: str = "3.3") -> Path:
+    """The Python of the environment that has Airflow of this version, with this auth manager."""
+    name = "airflow-fab" if auth == "fab" else "airflow"
+    return pythons.environment(name, LOCKS[auth, version])
 
 
 class Airflow(Server):
@@ -64,9 +67,11 @@ class Airflow(Server):
     `users`: name → role; the password is the name.
     `auth`: "simple", or "fab" for the auth manager of Flask AppBuilder (SQLite only).
     `settings`: more of Airflow's options, as {"section.key": value}.
+    `variables`: of its environment, besides its own.
     `extra_packages`: requirements or project directories, installed without their
     dependencies beside Airflow (plugins found by entry point); `pythonpath`: directories.
     `dags`: names that must have been parsed before it counts as ready.
+    `version`: of Airflow, one of those that a lock file is there for.
     """
 
     name = "airflow"
@@ -88,8 +93,10 @@ class Airflow(Server):
         extra_packages: Sequence[str | Path] = (),
         pythonpath: Sequence[Path] = (),
         dags: Collection[str] = (),
+        version: str = "3.3",
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        self.python = find(auth)
+        self.python = find(auth, version)
         self.auth = auth
         super().__init__(home, port)
         self.home = self.home.absolute()
@@ -100,6 +107,7 @@ class Airflow(Server):
         )
         self.users = dict(users)
         self.settings = dict(settings or {})
+        self.variables = dict(variables or {})
         self.extra_packages = list(extra_packages)
         self.pythonpath = [path.absolute() for path in pythonpath]
         self.expected_dags = set(dags)
@@ -160,6 +168,7 @@ class Airflow(Server):
         return {
             **variables,
             **self._fab_users(),
+            **self.variables,
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join(path),

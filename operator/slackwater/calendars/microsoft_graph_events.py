@@ -17,11 +17,11 @@ from slackwater.calendars.expand import Expansion
 from slackwater.calendars.windows_zones import is_utc, zone_named
 from slackwater.core.event import Busy, Event, Warned
 from slackwater.core.identity import event_key, series_key
-from slackwater.core.prose import plain
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
 from slackwater.core.words import Reason
 from slackwater.core.zone import instant, zone
+from slackwater_windows.prose import plain
 
 MAX_EVENTS: Final = 20_000
 MAX_SUMMARY: Final = 4_096
