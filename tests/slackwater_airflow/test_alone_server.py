@@ -15,9 +15,9 @@ from tests.slackwater_airflow.installed import DAGS
 pytestmark = pytest.mark.server
 
 
-@pytest.mark.parametrize("version", ["3.2", "3.3"])
-def test_a_dag_with_sensor_and_window_runs_under_dag_test(version: str, tmp_path: Path) -> None:
-    python = airflow.find(version=version)
+# Not on 3.2.2, whose `dag.test()` fails for the simplest DAG with the libraries of its lock.
+def test_a_dag_with_sensor_and_window_runs_under_dag_test(tmp_path: Path) -> None:
+    python = airflow.find()
     sources = [str(ROOT / name) for name in ("slackwater-windows", "slackwater-airflow")]
     environment = {
         "PATH": f"{python.parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
