@@ -27,13 +27,13 @@ from slackwater.runtime.process import Parts
 from slackwater.runtime.records import Sources
 from slackwater.runtime.serve import Health, TidePage, serving
 from slackwater.runtime.settings import (
-    Address,
     DirectorySettings,
     OperatorSettings,
     remember,
 )
 from slackwater.runtime.sources import LiveSources, cluster_policies, directory_policies
 from slackwater.runtime.tell import Teller
+from slackwater.runtime.told import Address
 from slackwater.runtime.windows_file import WindowsWriter
 
 if TYPE_CHECKING:

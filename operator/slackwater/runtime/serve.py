@@ -23,7 +23,7 @@ from slackwater.errors import ConfigError
 from slackwater.ports import Clock
 from slackwater.runtime.board import Board
 from slackwater.runtime.engine import Engine
-from slackwater.runtime.settings import Address
+from slackwater.runtime.told import Address
 from slackwater_windows.page import View, render
 from slackwater_windows.style import headers
 
