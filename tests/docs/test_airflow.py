@@ -28,7 +28,7 @@ def test_every_reason_about_airflow_has_its_row() -> None:
     about = {
         reason
         for reason in Reason
-        if reason.value.startswith(("Airflow", "Dag", "Run", "Identity"))
+        if reason.value.startswith(("Airflow", "Dag", "Run", "IdentityNot", "IdentityUn"))
     }
     about -= {Reason.RUNNING, Reason.DAG_USABLE}
     assert about <= told

@@ -13,6 +13,7 @@ import pytest
 
 from slackwater.errors import ConfigError
 from slackwater.runtime import settings as module
+from slackwater.runtime.last_run import remember
 from slackwater.runtime.settings import (
     Address,
     DirectorySettings,
@@ -21,7 +22,6 @@ from slackwater.runtime.settings import (
     log_settings,
     names_directory,
     operator_settings,
-    remember,
 )
 from slackwater.runtime.sources import cluster_policies, directory_policies
 
@@ -166,7 +166,7 @@ def test_run_needs_manifests_by_name() -> None:
 
 def test_a_command_beside_it_takes_the_manifests_of_the_last_run(tmp_path: Path) -> None:
     ran = DirectorySettings(manifests=(tmp_path / "manifests",), data=tmp_path)
-    remember(ran)
+    remember(ran.manifests, ran.data)
 
     told = directory_settings({"data": str(tmp_path)}, {}, beside=True)
     assert told.manifests == ran.manifests

@@ -21,6 +21,7 @@ from slackwater.runtime.board import Board
 from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.engine import Engine
 from slackwater.runtime.identities import read_identities
+from slackwater.runtime.last_run import remember
 from slackwater.runtime.logs import LoggedFaults, TransitionLog
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.process import Parts
@@ -29,7 +30,6 @@ from slackwater.runtime.serve import Health, TidePage, serving
 from slackwater.runtime.settings import (
     DirectorySettings,
     OperatorSettings,
-    remember,
 )
 from slackwater.runtime.sources import LiveSources, cluster_policies, directory_policies
 from slackwater.runtime.tell import Teller
@@ -251,7 +251,7 @@ async def run_directory(
     )
     async with contextlib.aclosing(store):
         await store.open()
-        remember(settings)
+        remember(settings.manifests, settings.data)
         lease, recorder = AlwaysHeld(), TransitionLog()
         calendars, services = directory_policies(settings.allow_networks)
         metrics = Metrics()

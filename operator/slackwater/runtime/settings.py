@@ -7,7 +7,6 @@ and by the path separator where they name files.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Final
 from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
+from slackwater.runtime.last_run import last_manifests
 from slackwater.runtime.told import (
     NAMESPACE,
     OBJECT_NAME,
@@ -37,7 +37,6 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _DATABASE: Final = "slackwater.db"
-_LAST_RUN: Final = "run.json"
 _WINDOWS: Final = "windows.json"
 _LISTEN: Final = Address("127.0.0.1", 8750)
 _METRICS: Final = Address("0.0.0.0", 8080)  # noqa: S104 - probes come from outside the pod
@@ -181,7 +180,7 @@ def directory_settings(
     data = Path(told.one("data") or DEFAULT_DATA).expanduser()
     manifests = tuple(Path(text).expanduser() for text in told.paths("manifests"))
     if not manifests and beside:
-        manifests = _last_manifests(data)
+        manifests = last_manifests(data)
     if not manifests:
         raise ConfigError(
             Reason.INVALID_SPEC,
@@ -236,22 +235,6 @@ def names_directory(flags: Flags, environ: Environment) -> bool:
             "cluster; give only one of the two.",
         )
     return not in_cluster and bool(told.one("data") or told.paths("manifests"))
-
-
-def remember(settings: DirectorySettings) -> None:
-    """Leave word of the manifests in the data directory, for commands beside this process."""
-    word = {"manifests": [str(path.absolute()) for path in settings.manifests]}
-    fresh = settings.data / f"{_LAST_RUN}.new"
-    fresh.write_text(json.dumps(word), encoding="utf-8")
-    fresh.replace(settings.data / _LAST_RUN)
-
-
-def _last_manifests(data: Path) -> tuple[Path, ...]:
-    try:
-        word = json.loads((data / _LAST_RUN).read_text(encoding="utf-8"))
-        return tuple(Path(path) for path in word["manifests"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
 
 
 def _home(environ: Environment) -> str:
