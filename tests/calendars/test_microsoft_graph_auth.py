@@ -113,8 +113,8 @@ async def test_a_secret_that_is_missing_is_named(graph) -> None:
         (700016, "unauthorized_client", Reason.APPLICATION_NOT_FOUND),
         (7000229, "unauthorized_client", Reason.APPLICATION_NOT_FOUND),
         (65001, "invalid_grant", Reason.CONSENT_REQUIRED),
-        (700213, "invalid_client", Reason.IDENTITY_REFUSED),
-        (70021, "invalid_client", Reason.IDENTITY_REFUSED),
+        (700213, "invalid_client", Reason.FEDERATION_REFUSED),
+        (70021, "invalid_client", Reason.FEDERATION_REFUSED),
         (53003, "access_denied", Reason.FORBIDDEN),
         (7000112, "unauthorized_client", Reason.FORBIDDEN),
         (500011, "invalid_resource", Reason.BAD_REQUEST),
@@ -325,7 +325,7 @@ async def test_an_application_can_trust_the_operators_identity(graph, tmp_path, 
     second = token(rsa.generate_private_key(65537, 2048))
     (tmp_path / "token").write_text(second)
     graph.clock.seconds = 3599
-    assert (await refused(source)).reason is Reason.IDENTITY_REFUSED
+    assert (await refused(source)).reason is Reason.FEDERATION_REFUSED
     assert graph.fake.entra.assertions[-1] == second, "the file is read for each token"
 
 
@@ -339,7 +339,7 @@ async def test_a_token_that_the_application_does_not_trust_is_told(
     app.federations = [Federation(ISSUER, SUBJECT, issuer.public_key())]
     (tmp_path / "token").write_text(token(issuer, **wrong))
     error = await refused(graph.open(identities=lent(graph, tmp_path), **IDENTITY))
-    assert error.reason is Reason.IDENTITY_REFUSED
+    assert error.reason is Reason.FEDERATION_REFUSED
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])

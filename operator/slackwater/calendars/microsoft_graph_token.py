@@ -48,12 +48,12 @@ _CODES: Final[Mapping[int, Reason]] = {
     700038: Reason.APPLICATION_NOT_FOUND,
     7000229: Reason.APPLICATION_NOT_FOUND,  # registered elsewhere, no service principal here
     65001: Reason.CONSENT_REQUIRED,
-    70021: Reason.IDENTITY_REFUSED,
-    700024: Reason.IDENTITY_REFUSED,  # the assertion is too old or too young
-    700211: Reason.IDENTITY_REFUSED,
-    700212: Reason.IDENTITY_REFUSED,
-    700213: Reason.IDENTITY_REFUSED,
-    700222: Reason.IDENTITY_REFUSED,
+    70021: Reason.FEDERATION_REFUSED,
+    700024: Reason.FEDERATION_REFUSED,  # the assertion is too old or too young
+    700211: Reason.FEDERATION_REFUSED,
+    700212: Reason.FEDERATION_REFUSED,
+    700213: Reason.FEDERATION_REFUSED,
+    700222: Reason.FEDERATION_REFUSED,
     7000112: Reason.FORBIDDEN,  # the application is disabled
     53003: Reason.FORBIDDEN,  # conditional access
     90033: Reason.UNAVAILABLE,

@@ -43,7 +43,7 @@ ACCESS: Final[dict[Reason, Word]] = {
         "Correct clientId or tenantId, or have an administrator add the application to the tenant.",
         True,
     ),
-    _R.IDENTITY_REFUSED: Word(
+    _R.FEDERATION_REFUSED: Word(
         "{what} is read by an application that does not trust the operator's identity.",
         "Give it a federated credential with issuer, subject and audience of the operator's "
         "service account.",

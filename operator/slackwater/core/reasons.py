@@ -49,7 +49,7 @@ class Reason(StrEnum):
     CERTIFICATE_UNREADABLE = "CertificateUnreadable"
     TENANT_NOT_FOUND = "TenantNotFound"
     APPLICATION_NOT_FOUND = "ApplicationNotFound"
-    IDENTITY_REFUSED = "IdentityRefused"
+    FEDERATION_REFUSED = "FederationRefused"
     CONSENT_REQUIRED = "ConsentRequired"
     FORBIDDEN = "Forbidden"
     API_DISABLED = "ApiDisabled"
