@@ -6,6 +6,8 @@ it is known to show. A fault that no voyage catches would mean that the invarian
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -172,6 +174,21 @@ def lease_ignored(patch: Patch) -> None:
 
     patch.setattr(carry_out_module, "_post", usurp)
 
+    async def handed_over(self: Voyage) -> None:
+        """Another one takes over, and the one before goes on for a while."""
+        before = self.controller
+        if before is not None:
+            before.lease.set(held=False)
+        self._start_controller()
+        await asyncio.sleep(self.script.uniform(0, 600))
+        if before is not None:
+            before.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await before.task
+
+    patch.setattr(Voyage, "_controllers", handed_over)
+    _restless(patch)
+
 
 def edited_series_runs_again(patch: Patch) -> None:
     """A new UID is a new event (R2)."""
@@ -234,7 +251,7 @@ FAULTS: tuple[tuple[Planted, int, float], ...] = (
     (lost_reply_read_as_refusal, 102, 0.1),
     (no_second_look_at_the_calendar, 100, 0.1),
     (staleness_ignored, 108, 0.25),
-    (lease_ignored, 113, 0.1),
+    (lease_ignored, 100, 0.1),
     (edited_series_runs_again, 110, 0.1),
     (echo_turns_the_ledger_back, 20, 0.02),
     (ended_and_revived_for_ever, 103, 0.1),
