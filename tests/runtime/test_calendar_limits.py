@@ -16,7 +16,7 @@ from slackwater.core.spec import Ref
 from slackwater.net.bucket import Rate
 from slackwater.ports import Fetched, FetchState, Key, Kind
 from tests.core.builders import event
-from tests.runtime.rig import HOUR, MINUTE, NS, Bay, on_virtual_time
+from tests.runtime.rig import EPOCH, HOUR, MINUTE, NS, Bay, on_virtual_time
 
 GOOGLE = Limits(rate=Rate(requests=300, per=MINUTE))
 FEED = Limits(rate=Rate(requests=1, per=5 * MINUTE))
@@ -181,6 +181,24 @@ async def test_metrics_of_a_calendar_come_and_go_with_it(clock):
     assert (
         "slackwater_calendar_requests_total{" not in generate_latest(bay.metrics.registry).decode()
     )
+
+
+@on_virtual_time
+async def test_an_event_that_is_made_two_minutes_before_its_start_is_acted_on_in_time(clock):
+    bay = Bay(clock)
+    bay.apply_all()
+    one = {"uid": "x", "summary": "x", "start": "2020-01-01", "end": "2020-01-02", "allDay": True}
+    bay.store.apply(Kind.CALENDAR, Ref(NS, "team"), {"provider": {"static": {"events": [one]}}})
+    bay.window()
+    bay.start()
+    await bay.until(clock.now() + HOUR)
+    begin = (clock.now() - EPOCH) / HOUR
+    bay.event(begin + 2 / 60, begin + 1)
+    await bay.until(clock.now() + 2 * MINUTE)
+    assert bay.airflow.runs == {}
+    await bay.until(clock.now() + MINUTE / 6)
+    assert len(bay.airflow.runs) == 1
+    await bay.stop()
 
 
 def test_polls_that_begin_together_drift_apart():
