@@ -18,6 +18,7 @@ from slackwater.core.keep import AHEAD, OVERRIDE_ENTRY, Book, forget, gather, no
 from slackwater.core.ledger import Line, State, linked
 from slackwater.core.note import note_of
 from slackwater.core.occurrence import Occurrence
+from slackwater.core.planned import planned_start
 from slackwater.core.report import Waiting, report
 from slackwater.core.run import Absent
 from slackwater.core.run_conf import conf_of
@@ -28,7 +29,6 @@ from slackwater.core.start import (
     Considered,
     Gate,
     consider,
-    planned_start,
     trouble_with,
 )
 from slackwater.core.status import Status
@@ -255,7 +255,7 @@ class _Look:
                 lines[line.id] = replace(
                     held,
                     closest=self._closest(held, found),
-                    planned_start=planned_start(held, found.gate),
+                    planned_start=planned_start(held, found.gate.gaps),
                 )
                 self.again.append(found.gate.again_at)
                 self.gaps[line.id] = found.gate.gaps

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from slackwater.core.ledger import Line
 
 REPLAN: Final = timedelta(minutes=15)
 """A plan is made anew this often, and whenever an ask or a promise changes."""
@@ -31,3 +34,14 @@ class Planned:
     def is_due(self, now: datetime) -> bool:
         """Whether the ask competes for room now."""
         return now >= min(self.start, self.due_by)
+
+
+def planned_start(line: Line, gaps: Mapping[str, object]) -> datetime | None:
+    """When the off-peak plan means a waiting line to start, to the minute.
+
+    What holds it back otherwise says nothing of the plan, so the last one stands.
+    """
+    start = gaps.get("planned_start")
+    if isinstance(start, datetime):
+        return start.replace(second=0, microsecond=0)
+    return line.planned_start

@@ -15,7 +15,6 @@ from slackwater.core.follow import RETRY_DENIED
 from slackwater.core.gaps import fault_gaps, pool_gaps, sample_gaps, verdict_gaps
 from slackwater.core.identity import run_id
 from slackwater.core.keep import OVERRIDE_ENTRY
-from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.quiet import quiet
 from slackwater.core.run import Absent, Denied, Known
@@ -266,17 +265,6 @@ def _room(
         again = min(filter(None, (_stale_at(pool, now), ask.latest_start + _JUST_AFTER)))
         return Considered(Gate("CapacityAvailable", verdict.reason, gaps, again), ask)
     return Considered(ask=ask)
-
-
-def planned_start(line: Line, gate: Gate) -> datetime | None:
-    """When the off-peak plan means a waiting line to start, to the minute.
-
-    What holds it back otherwise says nothing of the plan, so the last one stands.
-    """
-    start = gate.gaps.get("planned_start")
-    if isinstance(start, datetime):
-        return start.replace(second=0, microsecond=0)
-    return line.planned_start
 
 
 def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
