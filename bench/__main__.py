@@ -1,7 +1,7 @@
 """`python -m bench [section ...]`: measure, and print one table.
 
-Sections: decisions, off_peak and burst (in memory, seconds), airflow (a real Airflow API), idle (a real
-kube-apiserver, minutes). All of them where none is named. Nothing is judged: what a figure should
+Sections: decisions, off_peak and burst (in memory, seconds), calendars (a feed of this process),
+airflow (a real Airflow API), idle (a real kube-apiserver, minutes). All of them where none is named. Nothing is judged: what a figure should
 be stands beside it, since a busy machine is no fault of the code.
 """
 
@@ -13,7 +13,7 @@ import sys
 
 from bench.figure import Figure, progress, table
 
-SECTIONS = ("decisions", "off_peak", "burst", "airflow", "idle")
+SECTIONS = ("decisions", "off_peak", "burst", "calendars", "airflow", "idle")
 
 
 def main() -> int:
