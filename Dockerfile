@@ -11,8 +11,9 @@ ENV UV_COMPILE_BYTECODE=1 \
 WORKDIR /src
 # Dependencies first: their layer changes with the lock file only.
 COPY pyproject.toml uv.lock ./
+COPY packages/slackwater-windows packages/slackwater-windows
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --frozen --no-dev --no-install-project
+    uv sync --frozen --no-dev --no-install-workspace
 COPY README.md LICENSE ./
 COPY operator operator
 RUN --mount=type=cache,target=/root/.cache/uv \

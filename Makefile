@@ -25,7 +25,7 @@ demo-cluster: .venv ## the same story on a real kube-apiserver with the chart's 
 test: .venv ## every test, real servers included
 	$(PYTEST) -n $(JOBS) -m "not server" --ignore=tests/simulation tests
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
-	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow kubernetes helm
+	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow airflow-fab kubernetes helm
 	$(PYTEST) -m server --ignore=tests/simulation tests
 
 .PHONY: test-fast
@@ -41,7 +41,7 @@ check: .venv ## format, lint, types, imports, generated files in step
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
-	PYTHONPATH=operator $(RUN) lint-imports --no-cache
+	PYTHONPATH=operator:packages/slackwater-windows:packages/slackwater-airflow $(RUN) lint-imports --no-cache
 	$(RUN) python -m slackwater.api.crd .build/crds && diff -r .build/crds crds
 	$(RUN) python hack/sync_chart.py --check
 	$(UV) lock --check
@@ -56,7 +56,7 @@ generate: .venv ## write generated files anew
 bench: .venv ## measured figures, as ratios side by side
 	$(RUN) python -m bench
 
-.venv: pyproject.toml uv.lock $(if $(filter .build/%,$(UV)),$(UV))
+.venv: pyproject.toml packages/slackwater-windows/pyproject.toml uv.lock $(if $(filter .build/%,$(UV)),$(UV))
 	$(UV) sync --frozen --quiet
 	@touch .venv
 

@@ -134,6 +134,7 @@ BUILDS: dict[str, Callable[[], object]] = {
     "postgres": postgres.find,
     "caldav": caldav.find,
     "airflow": airflow.find,
+    "airflow-fab": lambda: airflow.find("fab"),
     "kubernetes": kubernetes.binaries.find_all,
     "helm": helm.find,
 }

@@ -166,6 +166,14 @@ class Recorder(Protocol):
         ...
 
 
+class WindowsFile(Protocol):
+    """Where the windows file for Airflow stands."""
+
+    async def write(self, text: str) -> None:
+        """Replace its content wholly. Raises StoreError."""
+        ...
+
+
 # --- calendars ---------------------------------------------------------------------------------
 
 

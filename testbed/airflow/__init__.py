@@ -16,7 +16,12 @@ from testbed import cache, pythons, web
 from testbed.process import Server, wait_until
 
 HERE = Path(__file__).parent
-LOCK = HERE / "requirements.txt"
+# One environment for each: by auth manager and version.
+LOCKS = {
+    ("simple", "3.3"): HERE / "requirements.txt",
+    ("simple", "3.2"): HERE / "requirements-3.2.txt",
+    ("fab", "3.3"): HERE / "requirements-fab.txt",
+}
 SAMPLE_DAGS = HERE / "dags"
 
 API_ONLY = ("api-only",)
@@ -42,9 +47,15 @@ _QUICK = {
 }
 
 
-def find() -> Path:
-    """The Python of the environment that has Airflow."""
-    return pythons.environment("airflow", LOCK)
+# Roles of the simple auth manager, as FAB's auth manager calls them.
+_FAB_ROLES = {"admin": "Admin", "op": "Op", "user": "User", "viewer": "Viewer"}
+_FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+
+
+def find(auth: str = "simple", version: str = "3.3") -> Path:
+    """The Python of the environment that has Airflow of this version, with this auth manager."""
+    name = "airflow-fab" if auth == "fab" else "airflow"
+    return pythons.environment(name, LOCKS[auth, version])
 
 
 class Airflow(Server):
@@ -54,10 +65,13 @@ class Airflow(Server):
     `database`: "sqlite" or a PostgreSQL URL. SQLite answers concurrent writes with 500, so
     whoever writes in parallel needs PostgreSQL.
     `users`: name → role; the password is the name.
+    `auth`: "simple", or "fab" for the auth manager of Flask AppBuilder (SQLite only).
     `settings`: more of Airflow's options, as {"section.key": value}.
+    `variables`: of its environment, besides its own.
     `extra_packages`: requirements or project directories, installed without their
     dependencies beside Airflow (plugins found by entry point); `pythonpath`: directories.
     `dags`: names that must have been parsed before it counts as ready.
+    `version`: of Airflow, one of those that a lock file is there for.
     """
 
     name = "airflow"
@@ -74,12 +88,16 @@ class Airflow(Server):
         components: Sequence[str] = WITHOUT_TRIGGERER,
         database: str = "sqlite",
         users: Mapping[str, str] = USERS,
+        auth: str = "simple",
         settings: Mapping[str, str] | None = None,
         extra_packages: Sequence[str | Path] = (),
         pythonpath: Sequence[Path] = (),
         dags: Collection[str] = (),
+        version: str = "3.3",
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        self.python = find()
+        self.python = find(auth, version)
+        self.auth = auth
         super().__init__(home, port)
         self.home = self.home.absolute()
         self.dags_folder = dags_folder.absolute()
@@ -89,6 +107,7 @@ class Airflow(Server):
         )
         self.users = dict(users)
         self.settings = dict(settings or {})
+        self.variables = dict(variables or {})
         self.extra_packages = list(extra_packages)
         self.pythonpath = [path.absolute() for path in pythonpath]
         self.expected_dags = set(dags)
@@ -142,14 +161,25 @@ class Airflow(Server):
             **_QUICK,
             **self.settings,
         }
+        if self.auth == "fab":
+            options["core.auth_manager"] = _FAB
         variables = {f"AIRFLOW__{k.upper().replace('.', '__')}": v for k, v in options.items()}
         path = [str(self.home / "extra"), *map(str, self.pythonpath)]
         return {
             **variables,
+            **self._fab_users(),
+            **self.variables,
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join(path),
         }
+
+    def _fab_users(self) -> dict[str, str]:
+        """What serve.py makes users of, as FAB keeps them in its database."""
+        if self.auth != "fab":
+            return {}
+        roles = {name: _FAB_ROLES[role] for name, role in self.users.items()}
+        return {"TESTBED_FAB_USERS": json.dumps(roles)}
 
     def ready(self) -> bool:
         try:

@@ -60,7 +60,20 @@ def create_tables() -> None:
     settings = load("airflow.settings")
     if not load("sqlalchemy").inspect(settings.engine).has_table("dag"):
         load("airflow.utils.db").initdb()
+        create_fab_users(json.loads(os.environ.get("TESTBED_FAB_USERS", "{}")))
     say("database ready")
+
+
+def create_fab_users(roles: dict[str, str]) -> None:
+    """Users by role, each with its name as password."""
+    if not roles:
+        return
+    utils = load("airflow.providers.fab.auth_manager.cli_commands.utils")
+    with utils.get_application_builder() as builder:
+        builder.sm.sync_roles()
+        for name, role in roles.items():
+            mail = f"{name}@example.com"
+            builder.sm.add_user(name, name, name, mail, builder.sm.find_role(role), name)
 
 
 def serve_api_only() -> None:

@@ -125,7 +125,7 @@ async def test_the_adapter_sees_no_difference(real: Real, monkeypatch: pytest.Mo
         assert await use(fake) == seen
     assert seen["trigger again"][0] == "RunExists"
     assert seen["preflight stale"][0] is Reason.DAG_STALE
-    assert seen["bad conf"] == ("Refused", Reason.INVALID_CONF, "param epochs must be at most 10")
+    assert seen["bad conf"] == ("Refused", Reason.INVALID_CONF, "epochs must be at most 10")
     assert [run[1] for run in seen["active"]] == [f"{PREFIX}{number}" for number in range(7)]
     assert [run[1] for run in seen["active now"]] == [f"{PREFIX}{n}" for n in (0, 3, 4, 5, 6)]
     assert seen["delete running"] is False

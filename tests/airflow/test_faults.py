@@ -149,7 +149,7 @@ async def test_a_conf_that_airflow_refuses_is_denied_by_param_and_bound(
     assert isinstance(known, Denied)
     assert (known.reason, known.detail) == (
         Reason.INVALID_CONF,
-        "param epochs must be at most 10",
+        "epochs must be at most 10",
     )
 
 

@@ -9,6 +9,7 @@ from slackwater.core.conf import check_params
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError
 from slackwater.ports import Airflow
+from slackwater_windows.schedule import shown, started_by
 from tests.airflow.conftest import Clock, Open, calls
 from tests.fakes.airflow import FakeAirflow, Param
 
@@ -53,7 +54,15 @@ async def test_a_404_from_elsewhere_is_an_error_and_no_missing_dag(
 
 
 @pytest.mark.parametrize(
-    ("schedule", "own"), [(None, False), ("0 0 * * *", True), ("Asset", True), ("@daily", True)]
+    ("schedule", "own"),
+    [
+        (None, False),
+        ("0 0 * * *", True),
+        ("Asset", True),
+        ("@daily", True),
+        (shown("research/nightly"), False),
+        (started_by("research/nightly"), True),
+    ],
 )
 async def test_a_schedule_of_its_own_is_told(
     airflow: Airflow, fake: FakeAirflow, schedule: str | None, own: bool

@@ -196,5 +196,5 @@ async def test_params_of_a_real_dag_are_refused_in_our_words(
         return_exceptions=True,
     )
     assert [str(result) for result in results] == [
-        "InvalidConf: Airflow refuses the conf: param team must be one of 'a', 'b'."
+        "InvalidConf: The conf cannot be used: team must be one of 'a', 'b'."
     ] * 3

@@ -69,20 +69,20 @@ async def test_a_long_note_is_cut_to_the_column(airflow: Airflow, fake: FakeAirf
 @pytest.mark.parametrize(
     ("schema", "value", "told"),
     [
-        ({"type": "integer", "maximum": 10}, 4711, "param p must be at most 10"),
-        ({"type": "integer", "minimum": 1}, -4711, "param p must be at least 1"),
-        ({"exclusiveMaximum": 1.5}, 4711, "param p must be below 1.5"),
-        ({"exclusiveMinimum": 0}, -4711, "param p must be above 0"),
-        ({"multipleOf": 8}, 4711, "param p must be a multiple of 8"),
-        ({"type": "integer"}, "4711", "param p must be of type integer"),
-        ({"type": ["string", "null"]}, 4711, "param p must be of type string, null"),
-        ({"enum": ["a", "b"]}, "4711", "param p must be one of 'a', 'b'"),
-        ({"pattern": "^[a-z]+$"}, "4711", "param p must match '^[a-z]+$'"),
-        ({"maxLength": 2}, "4711", "param p is too long"),
-        ({"minLength": 9}, "4711", "param p is too short"),
-        ({"uniqueItems": True}, [4711, 4711], "param p must not hold one element twice"),
-        ({"not": {"type": "integer"}}, 4711, "param p does not fit its schema"),
-        ({"const": 1}, 4711, "param p does not fit its schema"),
+        ({"type": "integer", "maximum": 10}, 4711, "p must be at most 10"),
+        ({"type": "integer", "minimum": 1}, -4711, "p must be at least 1"),
+        ({"exclusiveMaximum": 1.5}, 4711, "p must be below 1.5"),
+        ({"exclusiveMinimum": 0}, -4711, "p must be above 0"),
+        ({"multipleOf": 8}, 4711, "p must be a multiple of 8"),
+        ({"type": "integer"}, "4711", "p must be of type integer"),
+        ({"type": ["string", "null"]}, 4711, "p must be of type string, null"),
+        ({"enum": ["a", "b"]}, "4711", "p must be one of 'a', 'b'"),
+        ({"pattern": "^[a-z]+$"}, "4711", "p must match '^[a-z]+$'"),
+        ({"maxLength": 2}, "4711", "p is too long"),
+        ({"minLength": 9}, "4711", "p is too short"),
+        ({"uniqueItems": True}, [4711, 4711], "p must not hold one element twice"),
+        ({"not": {"type": "integer"}}, 4711, "p does not fit its schema"),
+        ({"const": 1}, 4711, "p does not fit its schema"),
     ],
 )
 async def test_a_refused_conf_names_the_param_and_its_bound_but_not_the_value(
@@ -93,7 +93,7 @@ async def test_a_refused_conf_names_the_param_and_its_bound_but_not_the_value(
         await airflow.trigger("strict", RUN, {"p": value}, "")
     assert refused.value.reason is Reason.INVALID_CONF
     assert refused.value.gaps["detail"] == told
-    assert refused.value.sentence == f"Airflow refuses the conf: {told}."
+    assert refused.value.sentence == f"The conf cannot be used: {told}."
     assert "4711" not in str(refused.value)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
+from aiohttp import web
 
 from slackwater.calendars import (
     microsoft_graph,
@@ -128,6 +129,13 @@ async def test_unchanged_pages_are_nothing_new_though_their_links_differ(
     source = graph.open()
     first = await look(source)
     assert (await look(source, first.state)).snapshot is None
+
+
+async def test_texts_that_look_like_a_link_to_the_next_page_are_none(graph) -> None:
+    for text in ("@odata.nextLink", '"@odata.nextLink":"https://evil.example"', "\\"):
+        graph.box.create("2026-04-01T10:00", "2026-04-01T11:00", subject=text)
+    assert len(await events(graph.open())) == 3
+    assert len(graph.views) == 1
 
 
 async def test_a_next_page_elsewhere_is_not_followed(graph, monkeypatch) -> None:
@@ -420,6 +428,22 @@ async def test_patience_that_graph_asks_for_is_passed_on(graph, status) -> None:
 async def test_an_answer_that_is_no_list_is_no_empty_calendar(graph, body, privacy) -> None:
     graph.fake.body = body
     assert (await refused(graph.open(privacy))).reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("where", ["view", "refusal", "link", "token"])
+async def test_bottomless_json_is_no_answer(graph, where) -> None:
+    deep = "[" * 60_000
+    graph.fake.body = {
+        "view": f'{{"value": {deep}',
+        "link": f'{{"value": [], "@odata.nextLink":"{deep}"}}',
+    }.get(where, "").encode() or None
+    if where == "token":
+        graph.fake.entra.token_faults = [web.Response(text=deep)]
+    if where == "refusal":
+        graph.fake.refusal_body = deep.encode()
+        graph.fake.always = GraphError(400, "")
+    reason = {"refusal": Reason.BAD_REQUEST, "link": Reason.BLOCKED_TARGET}
+    assert (await refused(graph.open())).reason is reason.get(where, Reason.MALFORMED)
 
 
 async def test_the_last_good_snapshot_can_be_confirmed_after_a_fault(graph) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import jwt
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
 from slackwater.calendars.microsoft_graph import MicrosoftGraphConfig
+from slackwater.core.access_words import ACCESS
+from slackwater.core.gaps import fault_gaps
 from slackwater.core.spec import Privacy
 from slackwater.core.words import WORDS, Reason
 from slackwater.errors import ConfigError
@@ -174,9 +177,44 @@ async def test_an_answer_that_is_none_of_entras_is_told(graph, answer, reason, a
         assert error.retry_after == timedelta(seconds=17)
 
 
-async def test_a_token_answer_without_a_token_is_no_token(graph) -> None:
-    graph.fake.entra.token_faults = [web.json_response({"token_type": "Bearer"})]
-    assert (await refused(graph.open())).reason is Reason.UNAUTHORIZED
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"token_type": "Bearer"},
+        {"access_token": ""},
+        {"access_token": "x"},
+        {"access_token": "x", "expires_in": "soon"},
+        {"access_token": 3, "expires_in": 3599},
+    ],
+)
+async def test_a_token_answer_without_a_token_is_no_token(graph, answer) -> None:
+    graph.fake.entra.token_faults = [web.json_response(answer)]
+    assert (await refused(graph.open())).reason is Reason.MALFORMED
+    assert graph.fake.asked == []
+
+
+@pytest.mark.parametrize("answer", [{}, {"token_endpoint": 3}, {"token_endpoint": "/token"}])
+async def test_a_discovery_document_of_another_kind_is_told(graph, answer) -> None:
+    graph.fake.entra.fail = [web.json_response(answer)]
+    assert (await refused(graph.open())).reason is Reason.MALFORMED
+    assert graph.fake.entra.asked == [f"GET /{TENANT}/v2.0/.well-known/openid-configuration"]
+
+
+@pytest.mark.parametrize("codes", [3, "7000222", [], None, [{}]])
+async def test_codes_in_another_form_are_no_surprise(graph, codes) -> None:
+    answer = {"error": "x", "error_description": "AADSTS7000222: Expired.", "error_codes": codes}
+    graph.fake.entra.token_faults = [web.json_response(answer, status=401)]
+    assert (await refused(graph.open())).reason is Reason.CREDENTIALS_EXPIRED
+
+
+async def test_what_the_sentences_about_credentials_need_is_known_to_windows_too() -> None:
+    needed = {
+        name
+        for reason in (Reason.IDENTITY_NOT_LENT, Reason.IDENTITY_UNREADABLE, *ACCESS)
+        for _, name, _, _ in Formatter().parse(WORDS[reason].sentence)
+        if name
+    }
+    assert needed <= fault_gaps("Calendar research/team").keys()
 
 
 async def test_credentials_go_to_the_authority_alone(graph) -> None:

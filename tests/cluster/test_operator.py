@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from slackwater_windows.document import Window
+from slackwater_windows.wire import decode
+from testbed import web
 from tests.cluster.installed import HOME, Installed, Operator, Team, now, until
 from tests.fakes.airflow import DagRun, FakeAirflow
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
+MANAGED = "app.kubernetes.io/managed-by=slackwater"
 AFTER_POST, BEFORE_POST, AFTER_REPLY = "reply lost", "POST under way", "reply read"
 
 
@@ -58,6 +62,35 @@ async def test_an_open_window_runs_its_dag_once_and_says_so(team: Team, operator
     assert (team.tries("POST"), len(team.airflow.runs)) == (1, 1)
     reasons = await until("Events of the start", lambda: told(team, "nightly", "Succeeded"))
     assert reasons.count("Triggered") == 1
+
+
+async def test_the_windows_file_stands_in_a_config_map_and_follows(
+    team: Team, operator: Operator, installed: Installed
+) -> None:
+    def row() -> Window | None:
+        shown = installed.plane.request(
+            "GET", f"/api/v1/namespaces/{HOME}/configmaps?labelSelector={MANAGED}"
+        )
+        texts = [one["data"]["windows.json"] for one in shown["items"]]
+        return decode(texts[0]).window(f"{team.namespace}/nightly") if texts else None
+
+    async def state_is(wanted: str) -> Window | None:
+        found = await asyncio.to_thread(row)
+        states = [one.state for one in found.occurrences] if found else []
+        return found if states == [wanted] else None
+
+    await start(operator)
+    await team.apply(team.window("nightly"))
+    run = await team.sees_run("nightly")
+    team.airflow.start(run.run_id)
+    told = await until("its run is in the file", lambda: state_is("Running"))
+    assert (told.dag_id, told.gpus) == ("train_llm", 4)
+    assert told.occurrences[0].dag_run_id == run.run_id
+    page = await asyncio.to_thread(web.call, "GET", f"{operator.url}/?q=nightly")
+    assert "train_llm" in page.text
+
+    team.airflow.finish(run.run_id)
+    await until("its end is in the file", lambda: state_is("Succeeded"))
 
 
 async def nothing_runs(team: Team, name: str) -> bool:

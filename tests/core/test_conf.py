@@ -1,6 +1,7 @@
 """The conf of a run: the user's JSON with values filled in, our key beside it (R6, R9, R13)."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -272,7 +273,8 @@ def full(conf, **changes):
         "window": WINDOW,
         "gpu": GPU,
     }
-    return conf_for(conf, variables(conf), **{**given_, **changes})
+    seen = changes.pop("seen", None) or variables(conf)
+    return conf_for(conf, seen, **{**given_, **changes})
 
 
 def test_the_conf_says_whose_run_it_is_and_what_it_may_hold():
@@ -292,9 +294,22 @@ def test_the_conf_says_whose_run_it_is_and_what_it_may_hold():
             "pool": "research/h100",
             "gpus": 16,
             "perPod": 8,
+            "parameters": {"lr": 0.1, "layers": 12},
         },
     }
     assert json.loads(json.dumps(found)) == found
+
+
+def test_our_key_holds_parameters_only_where_they_may_flow_on_and_are_small():
+    def told(**changes):
+        return full({}, seen=variables({}, **changes))["trainingWindow"].get("parameters")
+
+    long = "\n".join(f"n{i}={'x' * 200}" for i in range(150))
+    assert told() == {"lr": 0.1, "layers": 12}
+    assert told(details=False) is None
+    assert told(event=replace(EVENT, description=long)) is None
+    assert told(event=replace(EVENT, description="```json\n{")) is None, "nobody asked for it"
+    assert told(event=replace(EVENT, description="")) is None
 
 
 def test_without_a_gpu_question_no_gpu_is_held():

@@ -55,6 +55,22 @@ class Slackwater(Server):
     def ready(self) -> bool:
         return web.answers(f"{self.url}/readyz")
 
+    def status(self, name: str) -> Object:
+        """Of a TrainingWindow, read beside the running process as `slackwater explain` does."""
+
+        async def read() -> Object:
+            data = self.home / "data" / "slackwater.db"
+            store = DirectoryStore([self.home / "manifests"], data, None, SystemClock())
+            try:
+                await store.open(beside=True)
+                found = await store.objects()
+            finally:
+                await store.aclose()
+            key = Key(Kind.TRAINING_WINDOW, Ref(NAMESPACE, name))
+            return next((dict(one.status) for one in found if one.key == key), {})
+
+        return asyncio.run(read())
+
 
 @dataclass(slots=True)
 class Harbour:
@@ -119,20 +135,8 @@ class Harbour:
     # --- what it sees
 
     def status(self, name: str) -> Object:
-        """Of a TrainingWindow, read beside the running process as `slackwater explain` does."""
-
-        async def read() -> Object:
-            data = self.slackwater.home / "data" / "slackwater.db"
-            store = DirectoryStore([self.slackwater.home / "manifests"], data, None, SystemClock())
-            try:
-                await store.open(beside=True)
-                found = await store.objects()
-            finally:
-                await store.aclose()
-            key = Key(Kind.TRAINING_WINDOW, Ref(NAMESPACE, name))
-            return next((dict(one.status) for one in found if one.key == key), {})
-
-        return asyncio.run(read())
+        """Of a TrainingWindow."""
+        return self.slackwater.status(name)
 
     def lines(self, name: str) -> list[Object]:
         found: list[Object] = self.status(name).get("occurrences", [])

@@ -70,6 +70,16 @@ def stamp(when: Json, zone: str) -> str:
     return f"{moment(when, zone):%Y%m%dT%H%M%SZ}"
 
 
+def with_offsets(body: Json, zone: str) -> Json:
+    """A copy in which every time names its offset, as all do that Google gives."""
+    found = copy.deepcopy(body)
+    for name in found.keys() & {"start", "end"}:
+        if "dateTime" in found[name]:
+            where = ZoneInfo(found[name].get("timeZone", zone))
+            found[name]["dateTime"] = moment(found[name], zone).astimezone(where).isoformat()
+    return found
+
+
 class Store:
     """Calendars and their edits. `now` stamps what changes."""
 
@@ -107,7 +117,7 @@ class Store:
             "organizer": {"email": calendar, "self": True},
             "reminders": {"useDefault": True},
             "eventType": "default",
-            **copy.deepcopy(body),
+            **with_offsets(body, kept.zone),
         }
         if "recurrence" in event and "dateTime" in event["start"]:
             event["start"].setdefault("timeZone", kept.zone)
@@ -123,11 +133,11 @@ class Store:
             event = kept.masters[identifier]
             if "recurrence" in event and changes.keys() & {"start", "recurrence"}:
                 self._forget_exceptions(kept, identifier, changes)
-            event |= copy.deepcopy(changes)
+            event |= with_offsets(changes, kept.zone)
             event["sequence"] += 1
         else:
             instance = copy.deepcopy(self.instance(calendar, identifier))
-            kept.exceptions[identifier] = instance | copy.deepcopy(changes)
+            kept.exceptions[identifier] = instance | with_offsets(changes, kept.zone)
         self._touch(kept, identifier)
 
     def delete(self, calendar: str, identifier: str) -> None:

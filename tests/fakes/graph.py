@@ -73,6 +73,7 @@ class FakeGraph:
         same_link: a next page leads to itself.
         hold: requests wait for it.
         body: sent in place of every good answer.
+        refusal_body: sent in place of every error.
     """
 
     entra: FakeEntra = field(default_factory=FakeEntra)
@@ -86,6 +87,7 @@ class FakeGraph:
     same_link: bool = False
     hold: asyncio.Event | None = None
     body: bytes | None = None
+    refusal_body: bytes | None = None
     asked: list[Asked] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     most_at_once: int = 0
@@ -119,6 +121,8 @@ class FakeGraph:
             await self._stumble(client)
             document = await self._route(request, query, client)
         except GraphError as error:
+            if self.refusal_body is not None:
+                return web.Response(status=error.status, body=self.refusal_body)
             return web.json_response(
                 {"error": {"code": error.code, "message": error.message}},
                 status=error.status,

@@ -507,7 +507,7 @@ CASES: tuple[Case, ...] = (
         *conf(),
         "DagReady",
         "InvalidConf",
-        "Airflow refuses the conf: epochs must be at most 10.",
+        "The conf cannot be used: epochs must be at most 10.",
         "Correct spec.dag.conf or the event.",
     ),
     # These take something away that would have started a run: the calendar itself is well.

@@ -41,6 +41,14 @@ def synthetic(weeks: int = 8) -> dict[str, NDArray[np.float64]]:
     }
 
 
+def walks(count: int, weeks: int = 7) -> list[NDArray[np.float64]]:
+    """Independent random walks."""
+    return [
+        np.abs(2000 + np.cumsum(np.random.default_rng(100 + seed).normal(0, 10, weeks * WEEK)))
+        for seed in range(count)
+    ]
+
+
 def traced() -> dict[str, NDArray[np.float64]]:
     """Demand of the traces' jobs on a pool that starts whatever fits, half-hourly; {} without them."""
     found = {}

@@ -49,6 +49,7 @@ EVERYTHING = {
         "extraRules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}],
     },
     "serviceAccount": {"name": "sailor", "annotations": {"a.example/role": "x"}},
+    "windowsFile": {"name": "windows", "namespaces": ["demo", "demo", "research"]},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
     "extraEnvFrom": [{"secretRef": {"name": "more"}}],
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
@@ -159,6 +160,8 @@ def test_the_pod_says_what_the_values_say(render: Callable[..., list[dict[str, A
         "--calendar-host=login.sovereign.example",
         "--identities=/etc/slackwater/identities.json",
         "--metrics-address=0.0.0.0:8080",
+        "--windows-config-map=demo/windows",
+        "--windows-config-map=research/windows",
         "--log-format=text",
         "--context=a b",
     ]
@@ -295,6 +298,7 @@ WORK = {
     ("patch", "events.events.k8s.io"),
 }
 SECRETS = {("get", "secrets")}
+MAPS = {("create", "configmaps")}  # and patch, of one name
 LEASES = {(verb, "leases.coordination.k8s.io") for verb in ("get", "create", "update")}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 RESOURCES = {
@@ -371,7 +375,9 @@ def test_the_operators_rights_are_what_it_uses_and_no_more(
     account = f"{RELEASE}-slackwater"
     everywhere = WORK | SECRETS | {("get", "namespaces"), ("list", "nodes")}
     assert rights(plane, account, "other") == everywhere
-    assert rights(plane, account, HOME) == everywhere | LEASES
+    assert rights(plane, account, HOME) == everywhere | LEASES | MAPS
+    assert may(plane, account, HOME, "patch", "configmaps", "tide-slackwater-windows")
+    assert not may(plane, account, HOME, "patch", "configmaps", "other")
 
 
 def test_named_namespaces_bound_the_rights(
@@ -383,7 +389,7 @@ def test_named_namespaces_bound_the_rights(
         assert rights(plane, account, namespace) == WORK | SECRETS
         assert may_get(plane, account, "namespaces", namespace, namespace)
     assert rights(plane, account, "other") == set()
-    assert rights(plane, account, HOME) == LEASES
+    assert rights(plane, account, HOME) == LEASES | MAPS
     assert may_get(plane, account, "namespaces", "kube-system", "kube-system")
     assert not may_get(plane, account, "namespaces", "other", "other")
 

@@ -32,7 +32,7 @@ def run(name, state=RunState.QUEUED, **changes):
 class Watch:
     def __init__(self, time, starts=None, seed=1):
         self.clock = time
-        self.news, self.runs = 0, []
+        self.news, self.runs, self.facts = 0, [], []
         self.server = Airflow(time)
         self.follower = AirflowFollower(
             AIRFLOW,
@@ -40,6 +40,7 @@ class Watch:
             Random(seed),
             "slackwater.",
             lambda run_id, known: self.runs.append(run_id),
+            self.facts.append,
             self.told,
         )
         self.follower.configure(self.server, INTERVAL, starts)
@@ -129,9 +130,26 @@ async def test_while_a_run_is_in_flight_the_server_is_asked_often(time):
     assert watch.follower.busy
     assert watch.follower.next_at == time.now() + INTERVAL
     watch.server.runs["a"] = run("a", RunState.RUNNING, start_date=time.now())
+    await asyncio.sleep(10)
     await watch.look()
     assert watch.known("a").run.state is RunState.RUNNING
     assert watch.runs == ["a", "a"]
+
+
+@on_virtual_time
+async def test_runs_are_listed_once_an_interval_however_often_facts_are_wanted(time):
+    watch = Watch(time)
+    watch.server.runs = {"a": run("a", RunState.RUNNING)}
+    watch.follower.track("a", DAG)
+    lists = 0
+    for second in range(60):
+        watch.follower.want_facts(f"dag{second}")
+        await watch.look()
+        lists += watch.server.count("list")
+        assert watch.server.count("preflight") == 1
+        assert watch.follower.next_at <= time.now() + INTERVAL
+        await asyncio.sleep(1)
+    assert lists == 6
 
 
 @on_virtual_time
@@ -245,7 +263,8 @@ async def test_a_wall_clock_that_jumped_back_does_not_make_the_runs_deaf(time):
 async def test_facts_are_read_when_they_are_wanted_and_kept_for_30_seconds(time):
     watch = Watch(time)
     assert watch.follower.want_facts(DAG)
-    assert await watch.look() >= 1
+    await watch.look()
+    assert watch.facts == [DAG]
     assert watch.server.count("preflight") == 1
     assert watch.follower.facts(DAG).checked_at == time.now()
     assert not watch.follower.want_facts(DAG)
@@ -256,6 +275,7 @@ async def test_facts_are_read_when_they_are_wanted_and_kept_for_30_seconds(time)
     await asyncio.sleep(1)
     assert watch.follower.want_facts(DAG)
     assert await watch.look() == 0
+    assert watch.facts == [DAG]
     assert watch.server.count("preflight") == 1
 
 
@@ -276,7 +296,8 @@ async def test_facts_that_changed_are_news(time):
     await asyncio.sleep(60)
     watch.server.facts = {DAG: DagFacts(problem=Reason.DAG_PAUSED, checked_at=time.now())}
     watch.follower.want_facts(DAG)
-    assert await watch.look() == 1
+    await watch.look()
+    assert watch.facts == [DAG, DAG]
     assert watch.follower.facts(DAG).problem is Reason.DAG_PAUSED
 
 
@@ -302,6 +323,7 @@ async def test_a_fault_is_told_once_and_so_is_its_end(time):
     watch = Watch(time)
     await watch.look()
     watch.follower.track("a", DAG)
+    await asyncio.sleep(10)
     told = []
     errors = (unreachable(), unreachable(), AirflowError(Reason.UNAUTHORIZED, what="x"), None, None)
     for error in errors:
@@ -339,6 +361,7 @@ async def test_a_server_that_asks_for_patience_gets_it_and_an_answer_ends_it(tim
     await watch.look()
     watch.server.error = unreachable()
     watch.follower.track("a", DAG)
+    await asyncio.sleep(10)
     await watch.look()
     assert watch.follower.next_at <= time.now() + 5 * SECOND
 
@@ -505,6 +528,7 @@ def test_a_run_that_vanishes_while_it_is_followed_is_found_absent(state):
         await watch.look()
         assert replace(watch.known("a"), at=time.now()).run.state is state
         del watch.server.runs["a"]
+        await asyncio.sleep(10)
         await watch.look()
         assert isinstance(watch.known("a"), Absent)
 

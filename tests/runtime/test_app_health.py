@@ -14,8 +14,12 @@ from prometheus_client import CollectorRegistry, Counter
 
 from slackwater.errors import ConfigError
 from slackwater.runtime.process import Parts
-from slackwater.runtime.serve import Health, serving
+from slackwater.runtime.serve import Health, TidePage, serving
 from slackwater.runtime.settings import Address
+from slackwater_windows.document import Document
+from tests.windows.make import document as windows_document
+from tests.windows.make import occurrence
+from tests.windows.make import window as windows_row
 
 HERE = Address("127.0.0.1", 0)
 
@@ -56,6 +60,47 @@ def health(engine: Any, clock: Clock, *, trusted: bool = True) -> Health:
     return Health(engine, clock, lambda: trusted)
 
 
+class FakeBoard:
+    def current(self) -> Document:
+        return windows_document(windows_row(occurrence()), windows_row(name="another"))
+
+
+def page(clock: Clock, *, acting: bool = True) -> TidePage:
+    board: Any = FakeBoard()
+    return TidePage(board, clock, lambda: acting)
+
+
+async def test_the_tide_table_is_served_to_be_read_and_nothing_else(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    shown = page(clock)
+    async with (
+        serving(HERE, health(engine, clock), CollectorRegistry(), shown, "--listen") as address,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.get(f"http://{address}/?q=night") as reply:
+            text = await reply.text()
+            policy = reply.headers["Content-Security-Policy"]
+        async with session.post(f"http://{address}/") as refused:
+            status = refused.status
+
+    assert "nightly" in text
+    assert "another" not in text
+    assert "stands by" not in text
+    assert 'href="metrics"' in text
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert status == 405
+
+
+async def test_a_replica_without_the_lease_says_so_on_its_page(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    shown = page(clock, acting=False)
+    async with serving(HERE, health(engine, clock), CollectorRegistry(), shown, "--x") as address:
+        assert "This replica stands by" in (await ask(address, "/"))[1]
+
+
 def test_a_process_that_starts_is_well_and_not_ready(engine: FakeEngine, clock: Clock) -> None:
     engine.ready = False
     clock.steady += 1000
@@ -80,7 +125,7 @@ def test_a_watch_that_misses_changes_is_a_fault(engine: FakeEngine, clock: Clock
 async def test_a_fault_is_503_with_its_reason(engine: FakeEngine, clock: Clock) -> None:
     engine.ready = False
     registry = CollectorRegistry()
-    async with serving(HERE, health(engine, clock), registry, "--listen") as address:
+    async with serving(HERE, health(engine, clock), registry, page(clock), "--listen") as address:
         assert await ask(address, "/readyz") == (503, "not every object has been read yet\n")
         assert await ask(address, "/healthz") == (200, "ok\n")
         engine.ready, clock.steady = True, 1100.0
@@ -104,7 +149,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
 ) -> None:
     registry = CollectorRegistry()
     Counter("tides", "How many.", registry=registry).inc(2)
-    async with serving(HERE, health(engine, clock), registry, "--listen") as address:
+    async with serving(HERE, health(engine, clock), registry, page(clock), "--listen") as address:
         _, text = await ask(address, "/metrics")
         _, openmetrics = await ask(
             address, "/metrics", Accept="application/openmetrics-text; version=1.0.0"
@@ -118,7 +163,9 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
 async def test_a_name_that_is_no_address_is_told(engine: FakeEngine, clock: Clock) -> None:
     nowhere = Address("nowhere.invalid", 8080)
     with pytest.raises(ConfigError, match=r"nowhere\.invalid:8080 cannot be listened on"):
-        async with serving(nowhere, health(engine, clock), CollectorRegistry(), "--listen"):
+        async with serving(
+            nowhere, health(engine, clock), CollectorRegistry(), page(clock), "--listen"
+        ):
             pass
 
 

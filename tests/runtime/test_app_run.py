@@ -243,7 +243,9 @@ async def test_it_answers_probes_and_scrapes(quay: Quay) -> None:
             while (await process.get("/readyz"))[0] != 200:
                 await asyncio.sleep(0.01)
         assert await process.get("/healthz") == (200, "ok\n")
-        assert (await process.get("/"))[0] == 200
+        status, page = await process.get("/")
+        assert status == 200
+        assert "nightly" in page or "No TrainingWindow" in page
         assert (await process.get("/elsewhere"))[0] == 404
         assert await process.metric("slackwater_leader 1.0")
         assert await process.metric("slackwater_build_info{")

@@ -1,5 +1,6 @@
 """Runs of ours whose TrainingWindow does not exist any more (R6, R17)."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -48,12 +49,14 @@ class Scene:
 
     async def look(self):
         self.follower.track("anything", "d")
+        await asyncio.sleep(self.follower.interval.total_seconds())
         await self.follower.look()
         self.orphans.look(self.changed.append)
         return {p.run_id: (p.count, p.unseen) for p in self.pool.promises}
 
     async def delete(self):
         self.follower.track("anything else", "d")
+        await asyncio.sleep(self.follower.interval.total_seconds())
         await self.follower.look()
         await self.orphans.delete_queued(self.follower)
         return self.server.deleted

@@ -184,6 +184,7 @@ async def test_a_server_says_its_version_or_why_it_cannot_be_asked(clock):
     assert dock.status(SERVER)["version"] == "3.3.2"
     dock.server.error = AirflowError(Reason.UNAUTHORIZED, what="AirflowInstance research/default")
     follower.track("r1", "d")
+    await asyncio.sleep(follower.interval.total_seconds())
     await follower.look()
     await dock.publisher.publish(SERVER)
     assert dock.conditions(SERVER)["Ready"] == ("False", "Unauthorized")

@@ -122,3 +122,36 @@ def test_failures_of_one_key_do_not_hold_up_another():
     assert found.failed("b") <= SECOND
     found.forget("a")
     assert found.failed("a") <= SECOND
+
+
+async def test_one_key_wakes_one_worker():
+    queue, woken = WorkQueue(Random(1)), []
+
+    class Counted(asyncio.Semaphore):
+        async def acquire(self):
+            found = await super().acquire()
+            woken.append(found)
+            return found
+
+    queue._ready = Counted(0)
+    workers = [asyncio.create_task(queue.get()) for _ in range(8)]
+    await asyncio.sleep(0)
+    queue.add("a")
+    queue.add("a")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(woken) == 1
+    assert sum(worker.done() for worker in workers) == 1
+    for worker in workers:
+        worker.cancel()
+
+
+async def test_a_worker_that_woke_for_a_forgotten_key_waits_for_the_next():
+    queue = WorkQueue(Random(1))
+    queue.add("a")
+    queue.forget("a")
+    worker = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("b")
+    async with asyncio.timeout(1):
+        assert await worker == "b"

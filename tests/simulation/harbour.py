@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -247,6 +247,10 @@ class Entry:
     series: str = ""
 
 
+def _nobody() -> None:
+    """Nobody listens."""
+
+
 class SimCalendar:
     """One provider-side calendar and what was last told of it."""
 
@@ -258,11 +262,18 @@ class SimCalendar:
         self.told_at: datetime | None = None
         self.asked_at: datetime | None = None
         self.logical_of: dict[str, str] = {}
+        self.on_told: Callable[[], None] = _nobody
 
     def put(self, entry: Entry) -> None:
         self.entries[entry.uid] = entry
         self.logical_of[event_key(self.name, entry.uid, entry.original)] = entry.logical
         self.version += 1
+
+    def tidy(self) -> None:
+        """Forget what is so long ago that no snapshot holds it any more."""
+        old = self.world.now() - timedelta(days=4)
+        for uid in [uid for uid, entry in self.entries.items() if entry.end < old]:
+            del self.entries[uid]
 
     def remove(self, uid: str) -> None:
         if self.entries.pop(uid, None) is not None:
@@ -295,6 +306,7 @@ class SimCalendar:
         )
         await self.world.travel()
         self.told, self.told_at = events, self.world.now()
+        self.on_told()
         return Fetched(
             Snapshot(horizon, events, now), FetchState(config_hash=config, cursor={"v": version})
         )
@@ -325,6 +337,7 @@ class SimAirflow:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.runs: dict[str, SimRun] = {}
+        self.live: dict[str, SimRun] = {}  # those that may still change or have pods
         self.posts: list[tuple[datetime, str]] = []
         self.deleted: set[str] = set()
         self.on_trigger: Any = None
@@ -346,9 +359,12 @@ class SimAirflow:
             if now >= end:
                 run = replace(run, state=RunState.SUCCESS, end_date=end)
         sim.run = run
+        lingers = sim.cancelled_at is not None and now < sim.cancelled_at + sim.lingers
+        if run.state.is_over and not lingers:
+            self.live.pop(run_id, None)
 
     def step_all(self) -> None:
-        for run_id in self.runs:
+        for run_id in list(self.live):
             self.step(run_id)
 
     def pods(self, run_id: str) -> int:
@@ -383,7 +399,7 @@ class SimAirflow:
     async def active_runs(self, prefix: str) -> tuple[Run, ...]:
         await self._reach()
         self.step_all()
-        found = tuple(sim.run for sim in self.runs.values() if not sim.run.state.is_over)
+        found = tuple(sim.run for sim in self.live.values() if not sim.run.state.is_over)
         await self.world.travel()
         return found
 
@@ -435,7 +451,7 @@ class SimAirflow:
             queued_at=now,
             origin=conf["trainingWindow"],
         )
-        self.runs[run_id] = SimRun(
+        self.runs[run_id] = self.live[run_id] = SimRun(
             run=run,
             conf=conf,
             begins=now + timedelta(seconds=queued),
@@ -464,6 +480,7 @@ class SimAirflow:
                 return False
             if self.runs[run_id].run.state is RunState.QUEUED:
                 del self.runs[run_id]
+                self.live.pop(run_id, None)
                 self.deleted.add(run_id)
         await self.world.travel()
         if self.world.chance(0.01):
@@ -489,12 +506,13 @@ class SimPool:
         self.demand: tuple[tuple[datetime, float], ...] = ()
         self.told: tuple[Sample, dict[str, int]] | None = None
         self.frozen: tuple[Sample, dict[str, int]] | None = None
+        self.on_told: Callable[[], None] = _nobody
 
     def of_ours(self) -> dict[str, int]:
         """GPUs that pods request, per run of ours in this pool."""
         found = {}
         for airflow in self.airflows:
-            for run_id, sim in airflow.runs.items():
+            for run_id, sim in list(airflow.live.items()):
                 if sim.conf["trainingWindow"].get("pool") == str(self.ref):
                     found[run_id] = airflow.pods(run_id)
         return found
@@ -517,6 +535,7 @@ class SimPool:
             visible=dict(ours) if self.labels else None,
         )
         self.told = (sample, ours)
+        self.on_told()
         await self.world.travel()
         return sample
 

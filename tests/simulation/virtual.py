@@ -17,12 +17,13 @@ class _Selector(selectors.DefaultSelector):
     loop: VirtualLoop
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is not None and timeout <= 0:
+            return []  # callbacks are due: what a socket may have can wait for them
         ready = super().select(0)
         if not ready:
             if timeout is None:
                 raise RuntimeError("every task waits and no timer is set: a deadlock")
-            if timeout > 0:
-                self.loop.virtual += timeout
+            self.loop.virtual += timeout
         return ready
 
 
@@ -45,14 +46,17 @@ class SimClock:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.jump = timedelta()
+        self._last = (-1.0, EPOCH)
 
     def now(self) -> datetime:
-        return self.true_now() + self.jump
+        return self.true_now() + self.jump if self.jump else self.true_now()
 
     def true_now(self) -> datetime:
         """The time by which the world goes, whatever this clock says."""
-        whole = timedelta(milliseconds=int(self._loop.virtual * 1000))
-        return EPOCH + whole
+        virtual = self._loop.virtual
+        if virtual != self._last[0]:
+            self._last = (virtual, EPOCH + timedelta(milliseconds=int(virtual * 1000)))
+        return self._last[1]
 
     def monotonic(self) -> float:
         return self._loop.virtual

@@ -11,8 +11,9 @@ import contextlib
 import fnmatch
 import logging
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -43,10 +44,20 @@ NS = "team"
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
 SLACK = timedelta(seconds=60)
 FRESH = timedelta(seconds=15)
-STALENESS = timedelta(seconds=3600)
-SAMPLE_AGE = timedelta(seconds=120)
 WRITES_PER_HOUR = 40  # of one TrainingWindow's status, on average over a rough voyage
 ACTOR: ContextVar[SimLease | None] = ContextVar("ACTOR", default=None)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often dependencies are asked, and how old their answers may be; whole seconds."""
+
+    refresh: int = 300
+    staleness: int = 3600
+    sample: int = 15
+    sample_age: int = 120
+    poll: int = 10
+    checks: int = 600  # of what should have ended
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Course:
     calendars: int = 4
     faults: bool = True
     actions_per_hour: float = 12.0
+    pools: int = 2
+    pace: Pace = Pace()
 
 
 class Violated(AssertionError):
@@ -144,6 +157,10 @@ class Voyage:
             Ref(NS, "p0"): SimPool(self.world, Ref(NS, "p0"), flows, 32, labels=True),
             Ref(NS, "p1"): SimPool(self.world, Ref(NS, "p1"), flows, 16, labels=False),
         }
+        for index in range(2, course.pools):
+            ref = Ref(NS, f"p{index}")
+            self.pools[ref] = SimPool(self.world, ref, flows, 64, labels=True)
+        self.sample_age = timedelta(seconds=course.pace.sample_age)
         self.controller: Controller | None = None
         self.lost_status: dict[str, datetime] = {}
         self.spec_changed: dict[str, datetime] = {}
@@ -155,6 +172,10 @@ class Voyage:
         self.violations: list[Violated] = []
         for flow in flows:
             flow.on_trigger = self._check_trigger
+        for calendar_ref, calendar in self.calendars.items():
+            calendar.on_told = partial(self._events_told, calendar_ref)
+        for pool_ref, pool in self.pools.items():
+            pool.on_told = partial(self._sample_told, pool_ref)
 
     # --- the script
 
@@ -213,12 +234,16 @@ class Voyage:
                         ]
                     }
                 },
-                "refreshIntervalSeconds": 300,
-                "maxStalenessSeconds": 3600,
+                "refreshIntervalSeconds": self.course.pace.refresh,
+                "maxStalenessSeconds": self.course.pace.staleness,
             }
             self.store.apply(Kind.CALENDAR, ref, spec)
         for ref, pool in self.pools.items():
-            spec = {"source": {"static": {"gpus": pool.gpus}}}
+            spec: dict[str, Any] = {
+                "source": {"static": {"gpus": pool.gpus}},
+                "sampleIntervalSeconds": self.course.pace.sample,
+                "maxSampleAgeSeconds": self.course.pace.sample_age,
+            }
             if self.course.seed % 3 == 0:
                 spec["reservations"] = [
                     {
@@ -238,6 +263,7 @@ class Voyage:
             spec = {
                 "url": "http://airflow.example/",
                 "auth": {"tokenSecretRef": {"name": "t", "key": "k"}},
+                "pollIntervalSeconds": self.course.pace.poll,
             }
             self.store.apply(Kind.AIRFLOW_INSTANCE, ref, spec)
         for index in range(self.course.windows):
@@ -294,7 +320,7 @@ class Voyage:
                 }
             )
         if random.random() < 0.8:
-            pool = random.choice(("p0", "p1"))
+            pool = random.choice([ref.name for ref in self.pools])
             count = random.choice((1, 4, 8, 16))
             spec["gpu"] = {"poolRef": {"name": pool}, "count": count}
         if random.random() < 0.5:
@@ -383,10 +409,7 @@ class Voyage:
         shift = timedelta(minutes=self.script.choice((-240, -60, -15, 15, 60, 240, 1500)))
         longer = timedelta(minutes=self.script.choice((0, 0, -10, 60)))
         end = max(entry.end + shift + longer, entry.start + shift + timedelta(minutes=5))
-        moved = Entry(
-            entry.uid, entry.logical, entry.original, entry.start + shift, end, entry.title
-        )
-        calendar.put(moved)
+        calendar.put(replace(entry, start=entry.start + shift, end=end))
 
     def _remove(self) -> None:
         found = self._some_event()
@@ -399,7 +422,7 @@ class Voyage:
             return
         calendar, entry = found
         title = f"nothing {CANARY}" if entry.title.startswith("w") else entry.title
-        calendar.put(Entry(entry.uid, entry.logical, entry.original, entry.start, entry.end, title))
+        calendar.put(replace(entry, title=title))
 
     def _rekey(self) -> None:
         """A series edited whole: another uid at the same time, best while its run is going on."""
@@ -416,16 +439,7 @@ class Voyage:
         calendar, entry = found
         calendar.remove(entry.uid)
         self.serial += 1
-        calendar.put(
-            Entry(
-                f"e{self.serial}",
-                entry.logical,
-                entry.original,
-                entry.start,
-                entry.end,
-                entry.title,
-            )
-        )
+        calendar.put(replace(entry, uid=f"e{self.serial}", series=""))
 
     def _foreign(self) -> None:
         pool = self.pools[Ref(NS, "p0")]
@@ -490,6 +504,7 @@ class Voyage:
         context = copy_context()
         context.run(ACTOR.set, lease)
         task = asyncio.create_task(engine.run(), context=context)
+        task.add_done_callback(self._ended_by_itself)
         self.controller = Controller(engine, lease, task, self.world.now())
         self._trouble()
 
@@ -537,24 +552,29 @@ class Voyage:
     # --- invariants
 
     async def _watch(self) -> None:
-        """Remember what was told, and look for occurrences that nobody ended."""
+        """Look for occurrences that nobody ended."""
         while True:
-            await asyncio.sleep(2)
-            for ref, calendar in self.calendars.items():
-                if calendar.told is not None and calendar.told_at is not None:
-                    self.events_told[ref].add(calendar.told_at, calendar.told)
-            for ref, pool in self.pools.items():
-                if pool.told is not None:
-                    self.samples_told[ref].add(self.world.now(), pool.told)
-            if self.controller is not None and self.controller.task.done():
-                error = self.controller.task.exception()
-                self.violations.append(Violated(f"the controller ended by itself: {error!r}"))
-                return
-            if int(self.loop.virtual) % 600 < 2:
-                try:
-                    self._check_ended()
-                except Violated as violated:
-                    self.violations.append(violated)
+            await asyncio.sleep(self.course.pace.checks)
+            for calendar in self.calendars.values():
+                calendar.tidy()
+            try:
+                self._check_ended()
+            except Violated as violated:
+                self.violations.append(violated)
+
+    def _events_told(self, ref: Ref) -> None:
+        calendar = self.calendars[ref]
+        if calendar.told is not None and calendar.told_at is not None:
+            self.events_told[ref].add(calendar.told_at, calendar.told)
+
+    def _sample_told(self, ref: Ref) -> None:
+        if self.pools[ref].told is not None:
+            self.samples_told[ref].add(self.world.now(), self.pools[ref].told)
+
+    def _ended_by_itself(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.violations.append(Violated(f"the controller ended by itself: {error!r}"))
 
     def _check_trigger(self, airflow: SimAirflow, run_id: str, conf: Any) -> None:
         self.triggers += 1
@@ -586,7 +606,7 @@ class Voyage:
             raise Violated(f"{name}: started while suspended")
         if stored.spec["concurrencyPolicy"] == "Allow":
             return
-        for other, sim in airflow.runs.items():
+        for other, sim in list(airflow.live.items()):
             airflow.step(other)
             mine = sim.conf["trainingWindow"]["name"] == name and other != run_id
             if mine and not sim.run.state.is_over and not sim.late:
@@ -601,14 +621,14 @@ class Voyage:
             failed = asked is not None and (told is None or told < asked)
             if not failed and (asked is None or now - asked > SLACK + FRESH):
                 raise Violated(f"{origin['name']}: started without a fresh look at {calendar.name}")
-            if calendar.told_at is None or now - calendar.told_at > STALENESS + SLACK:
+            if (
+                calendar.told_at is None
+                or now - calendar.told_at > timedelta(seconds=self.course.pace.staleness) + SLACK
+            ):
                 raise Violated(f"{origin['name']}: started on a stale {calendar.name}")
 
     def _check_window(self, origin: Any) -> None:
         name, now = origin["name"], self.clock.now()
-        for ref, calendar in self.calendars.items():
-            if calendar.told is not None and calendar.told_at is not None:
-                self.events_told[ref].add(calendar.told_at, calendar.told)
         if self.world.now() - self.spec_changed.get(name, EPOCH) < SLACK:
             return
         spec = self._window_spec(int(name[1:]))
@@ -666,15 +686,13 @@ class Voyage:
         namespace, _, name = origin["pool"].partition("/")
         ref = Ref(namespace, name)
         pool = self.pools[ref]
-        if pool.told is None or self.clock.now() - pool.told[0].time > SAMPLE_AGE + SLACK:
+        if pool.told is None or self.clock.now() - pool.told[0].time > self.sample_age + SLACK:
             raise Violated(f"{origin['name']}: started on a stale sample of {ref}")
-        if pool.told is not None:
-            self.samples_told[ref].add(self.world.now(), pool.told)
         shortest = None
         for sample, ours in self.samples_told[ref].lately(self.world.now()):
             unseen = 0
             for flow in self.airflows.values():
-                for other, sim in flow.runs.items():
+                for other, sim in list(flow.live.items()):
                     mine = sim.conf["trainingWindow"]
                     if other == run_id or mine.get("pool") != origin["pool"] or sim.late:
                         continue

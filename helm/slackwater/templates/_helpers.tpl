@@ -70,6 +70,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get]
 {{- end -}}
 
+{{- define "slackwater.windowsName" -}}
+{{- default (printf "%s-windows" (include "slackwater.fullname" .)) .Values.windowsFile.name -}}
+{{- end -}}
+
+{{- define "slackwater.windowsNamespaces" -}}
+{{- default (list .Release.Namespace) .Values.windowsFile.namespaces | uniq | toJson -}}
+{{- end -}}
+
 {{/* A subject list that names the operator's service account. */}}
 {{- define "slackwater.subjects" -}}
 - kind: ServiceAccount

@@ -102,7 +102,7 @@ def refusal(answer: Answer, **gaps: Any) -> Refused:
     if "has import errors" in detail:
         return Refused(Reason.DAG_HAS_IMPORT_ERRORS, **gaps)
     if param := _PARAM.match(detail):
-        told = f"param {param['name']} {_bound(param['problem'])}"
+        told = f"{param['name']} {_bound(param['problem'])}"
         return Refused(Reason.INVALID_CONF, detail=told, **gaps)
     if isinstance(answer.data, dict) and answer.status == 422:
         found = answer.data.get("detail")

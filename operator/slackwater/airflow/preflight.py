@@ -16,6 +16,7 @@ from slackwater.airflow.session import Session
 from slackwater.core.run import DagFacts
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError
+from slackwater_windows.schedule import is_shown
 
 _OLDEST: Final = (3, 1)
 _HEALTH_SECONDS: Final = 10.0
@@ -138,8 +139,10 @@ def _own_problem(dag: Mapping[str, Any]) -> tuple[Reason | None, str]:
 
 
 def _has_schedule(dag: Mapping[str, Any]) -> bool:
-    # Airflow gives null for schedule=None; "Asset" is a schedule of its own, too.
-    return dag.get("timetable_summary") not in {None, "None"}
+    # Airflow gives null for schedule=None; "Asset" is a schedule of its own, too. The timetable of
+    # our own package may stand there for show alone.
+    summary = dag.get("timetable_summary")
+    return summary not in {None, "None"} and not is_shown(str(summary))
 
 
 def _params(params: Any) -> dict[str, Any]:

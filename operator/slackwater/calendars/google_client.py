@@ -158,18 +158,18 @@ class GoogleClient:
 
     def events(self, **parameters: Any) -> Mapping[str, Any]:
         """`events.list`: one page. Raises Refused, CalendarError."""
-        return self._call(lambda service: service.events().list(**parameters))
+        return self._call(lambda google: google.events.list(**parameters))
 
     def busy(self, body: Mapping[str, Any], fields: str) -> Mapping[str, Any]:
         """`freebusy.query`. Raises Refused, CalendarError."""
-        return self._call(lambda service: service.freebusy().query(body=body, fields=fields))
+        return self._call(lambda google: google.freebusy.query(body=body, fields=fields))
 
-    def _call(self, request: Callable[[Any], Any]) -> Mapping[str, Any]:
+    def _call(self, request: Callable[[_Resources], Any]) -> Mapping[str, Any]:
         from google.auth.exceptions import GoogleAuthError
         from googleapiclient.errors import HttpError
 
         try:
-            found = request(_service(self._api)).execute(http=self._http, num_retries=0)
+            found = request(_resources(self._api)).execute(http=self._http, num_retries=0)
         except HttpError as error:
             status = int(error.resp.status)
             headers = {"Retry-After": error.resp.get("retry-after", "")}
@@ -189,13 +189,21 @@ class GoogleClient:
 _of_this_thread = threading.local()
 
 
-def _service(api: str) -> Any:
-    """The service object of this thread for an address; it costs 12 ms and is kept."""
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    """What is used of a service object; each of them costs milliseconds to make."""
+
+    events: Any
+    freebusy: Any
+
+
+def _resources(api: str) -> _Resources:
+    """Those of this thread for an address; the service object takes 12 ms and is kept."""
     from googleapiclient.discovery import build
 
-    kept: dict[str, Any] = _of_this_thread.__dict__.setdefault("services", {})
+    kept: dict[str, _Resources] = _of_this_thread.__dict__.setdefault("resources", {})
     if api not in kept:
-        kept[api] = build(
+        service = build(
             "calendar",
             "v3",
             http=_Nowhere(),
@@ -203,6 +211,7 @@ def _service(api: str) -> Any:
             cache_discovery=False,
             client_options={"api_endpoint": api},
         )
+        kept[api] = _Resources(service.events(), service.freebusy())
     return kept[api]
 
 

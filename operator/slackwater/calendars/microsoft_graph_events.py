@@ -17,11 +17,11 @@ from slackwater.calendars.expand import Expansion
 from slackwater.calendars.windows_zones import is_utc, zone_named
 from slackwater.core.event import Busy, Event, Warned
 from slackwater.core.identity import event_key, series_key
-from slackwater.core.prose import plain
 from slackwater.core.span import Span
 from slackwater.core.spec import Privacy
 from slackwater.core.words import Reason
 from slackwater.core.zone import instant, zone
+from slackwater_windows.prose import plain
 
 MAX_EVENTS: Final = 20_000
 MAX_SUMMARY: Final = 4_096
@@ -320,7 +320,7 @@ def busy_times(answers: Sequence[tuple[bytes, Span]], step: timedelta, how: Read
 
 def _schedule(body: bytes, mailbox: str) -> Mapping[str, Any]:
     for schedule in _items(body):
-        if _word(schedule, "scheduleId") == mailbox:
+        if _word(schedule, "scheduleId") == mailbox.casefold():
             error = schedule.get("error")
             if error is not None:
                 raise ScheduleFailed(str(error.get("responseCode") or ""))

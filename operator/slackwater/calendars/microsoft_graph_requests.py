@@ -26,6 +26,7 @@ PREFER: Final = (
 )
 
 # A quote inside of a text has a backslash before it, so this is the property and nothing else.
+_NEXT_NAME: Final = b'"@odata.nextLink"'
 _NEXT: Final = re.compile(rb'"@odata\.nextLink"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 # Error codes, in lower case; their case differs between answers and documentation.
@@ -104,9 +105,13 @@ class Graph:
                     raise PageLost
                 raise self._refused(reply, now)
             total += len(reply.body)
-            found = _NEXT.search(reply.body)
-            pages.append(_NEXT.sub(b'"@odata.nextLink":""', reply.body))
-            url = self._followed(found[1]) if found else None
+            found = _next_link(reply.body)
+            if found is None:
+                url = None
+                pages.append(reply.body)
+            else:
+                url = self._followed(found[1])
+                pages.append(reply.body[: found.start(1)] + b'""' + reply.body[found.end(1) :])
         return pages
 
     def _followed(self, link: bytes) -> str:
@@ -114,7 +119,7 @@ class Graph:
         try:
             url = str(json.loads(link))
             same = urlsplit(url)[:2] == urlsplit(self._endpoint)[:2]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._opening.failed(Reason.MALFORMED) from None
         if not same:
             raise self._opening.failed(Reason.BLOCKED_TARGET)
@@ -194,9 +199,19 @@ class Graph:
         return self._opening.failed(_CODES.get(code.casefold(), Reason.UNAVAILABLE))
 
 
+def _next_link(page: bytes) -> re.Match[bytes] | None:
+    """Where a page names the next one; found without parsing the page, which may be unchanged."""
+    at = page.find(_NEXT_NAME)
+    while at >= 0:
+        if found := _NEXT.match(page, at):
+            return found
+        at = page.find(_NEXT_NAME, at + 1)
+    return None
+
+
 def _code(reply: Reply) -> str:
     """The code of an error (graph: `{"error": {"code", "message"}}`), in lower case."""
     try:
         return str(json.loads(reply.body)["error"]["code"]).casefold()
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ""

@@ -118,10 +118,9 @@ class Tokens:
         answer = await loop.run_in_executor(_POOL, self._ask, wire, credential)
         if wire.failure is not None:
             raise self._opening.net_failed(wire.failure)
-        value = answer.get("access_token")
-        if not isinstance(value, str) or not value:
+        value, life = answer.get("access_token"), answer.get("expires_in")
+        if not isinstance(value, str) or not value or not isinstance(life, int | float):
             raise self._opening.failed(_reason(answer), wire.wait)
-        life = float(answer.get("expires_in") or 0)
         # Close to its end a token may expire on the way.
         return _Token(value, at + life * _RENEW_AT, at + max(life - 60.0, 0.0))
 
@@ -144,21 +143,21 @@ class Tokens:
             return {}
         except Exception:  # noqa: BLE001 - what msal, its JSON and its cryptography may raise
             # Not told: it may quote the answer or the key. The answer has the reason in it.
-            return wire.refusal or {"error": "invalid_client"}
+            return wire.refusal or {}
 
 
 def _reason(answer: Mapping[str, Any]) -> Reason:
-    codes = answer.get("error_codes") or ()
     text = str(answer.get("error_description") or "")
-    found = [code for code in codes if isinstance(code, int)] or [
-        int(code) for code in re.findall(r"AADSTS(\d{5,8})", text)
-    ]
+    # The first words of the description are the code (`error_codes` repeats it as a number).
+    found = [int(code) for code in re.findall(r"AADSTS(\d{5,8})", text)]
     if 700027 in found and "expired" in text.lower():
         return Reason.CREDENTIALS_EXPIRED
     for code in found:
         if code in _CODES:
             return _CODES[code]
     match answer.get("error"):
+        case None | "":
+            return Reason.MALFORMED
         case "temporarily_unavailable" | "server_error":
             return Reason.UNAVAILABLE
         case "invalid_tenant":
@@ -301,7 +300,7 @@ class _Wire:
             raise NetError(Reason.REDIRECTED)
         try:
             document = json.loads(reply.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             # msal would log what it cannot read.

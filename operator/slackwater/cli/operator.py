@@ -68,6 +68,12 @@ def add_parser(subparsers: Any) -> None:
         "--lease-namespace", metavar="NS", help="where the Lease stands (the pod's namespace)"
     )
     parser.add_argument("--lease-name", metavar="NAME", help="name of the Lease (slackwater)")
+    parser.add_argument(
+        "--windows-config-map",
+        metavar="NS/NAME",
+        action="append",
+        help="a ConfigMap to keep the windows file for Airflow in; may be repeated",
+    )
     parser.add_argument("--kubeconfig", metavar="FILE", help="instead of the pod's service account")
     parser.add_argument(
         "--context", metavar="NAME", help="context of the kubeconfig; its current one"

@@ -13,13 +13,13 @@ from slackwater.cli.opened import Opened
 from slackwater.cli.reading import Screen, columns, counted, paragraph, write_instant, write_span
 from slackwater.core.match import MAX_TITLE
 from slackwater.core.occurrence import NO_TIME_LEFT, Edge, Near, Occurrence
-from slackwater.core.prose import printable
 from slackwater.core.report import sentence
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import CalendarEntry, Effect, Overlap, TrainingWindow
 from slackwater.core.window import OUTSIDE_ALLOW
 from slackwater.core.words import WORDS, Reason, say
 from slackwater.core.zone import zone
+from slackwater_windows.prose import printable
 
 OUTSIDE: Final = "outside Allow"
 """What stands for the entry where no Allow covers the time; no entry can have this name."""

@@ -20,17 +20,19 @@ from slackwater.core.expression import (
     compile_expression,
     event_variables,
 )
-from slackwater.core.parameters import BadParameters, parameters
 from slackwater.core.params import complaint
 from slackwater.core.span import Span
 from slackwater.core.spec import EXPRESSION_KEY, GpuAsk, Identity, Ref
 from slackwater.core.zone import zone as zone_of
+from slackwater_windows.parameters import BadParameters, parameters
 
 OWN_KEY: Final = "trainingWindow"
 VERSION: Final = 1
 MAX_DEPTH: Final = 32
 MAX_EXPRESSIONS: Final = 100
 MAX_BYTES: Final = 256 * 1024
+MAX_PARAMETERS: Final = 16 * 1024
+"""Bytes of JSON that an event's parameters may take where the user did not ask for them."""
 
 
 class BadConf(ValueError):
@@ -107,7 +109,7 @@ def conf_variables(
     """What the expressions of a conf see: times and numbers, and parameters where they may (R13).
 
     Args:
-        conf: as written; descriptions are read only where it asks for `event.parameters`.
+        conf: as written; only where it asks for `event.parameters` must they be readable.
         event: the event of the occurrence, None for an inline one: then the window stands for it.
         occurrence: key of the occurrence.
         zone: the TrainingWindow's zone.
@@ -144,10 +146,10 @@ def conf_variables(
         asked = [
             path for path, found in _expressions(conf, "", 0) if found.reads("event", "parameters")
         ]
-        if asked:
-            try:
-                variables["event"]["parameters"] = parameters(event.description or "")
-            except BadParameters as error:
+        try:
+            variables["event"]["parameters"] = parameters(event.description or "")
+        except BadParameters as error:
+            if asked:
                 raise BadConf(asked[0], error.detail) from None
     return variables
 
@@ -166,11 +168,14 @@ def conf_for(
     """What is posted to Airflow: the rendered conf plus `trainingWindow`.
 
     That key says in every run whose it is and what it may hold, so that a restarted controller, or
-    one that lost its status, finds its runs and their promises again (R6, R9).
+    one that lost its status, finds its runs and their promises again (R6, R9). For tasks that have
+    no windows file it also holds the event's parameters, where they may flow on.
 
     Raises:
         BadConf: see `render`.
     """
+    told = variables["event"].get("parameters")
+    small = bool(told) and len(json.dumps(told)) <= MAX_PARAMETERS
     return {
         **render(conf, variables),
         OWN_KEY: {
@@ -186,6 +191,7 @@ def conf_for(
             "pool": None if gpu is None else str(gpu.pool),
             "gpus": 0 if gpu is None else gpu.count,
             "perPod": 1 if gpu is None else gpu.per_pod,
+            **({"parameters": told} if small else {}),
         },
     }
 

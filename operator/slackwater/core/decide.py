@@ -20,13 +20,13 @@ from slackwater.core.note import note_of
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.report import Waiting, report
 from slackwater.core.run import Absent
+from slackwater.core.run_conf import conf_of
 from slackwater.core.seen import Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import Identity, Overlap, TrainingWindow
 from slackwater.core.start import (
     Considered,
     Gate,
-    conf_of,
     consider,
     planned_start,
     trouble_with,

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from slackwater.core.occurrence import Occurrence
+from slackwater.core.run_conf import conf_fault
 from slackwater.core.seen import Seen
 from slackwater.core.spec import Identity, TrainingWindow
-from slackwater.core.start import Gate, conf_gate
+from slackwater.core.start import Gate
+from slackwater.core.words import Reason
 from slackwater.core.zone import zone
 
 AT_ONCE: Final = 8  # occurrences that one decision tries
@@ -39,9 +41,9 @@ def early_conf_gate(
         return None
     coming = sorted((o for o in ahead if o.pieces), key=lambda o: (o.pieces[0].start, o.key))
     for occurrence in coming[:most]:
-        gate = conf_gate(identity, spec, seen, occurrence, occurrence.pieces[0])
-        if gate is not None:
+        wrong = conf_fault(identity, spec, seen, occurrence, occurrence.pieces[0])
+        if wrong is not None:
             opens = occurrence.pieces[0].start.astimezone(zone(spec.time_zone))
-            told = f"{gate.gaps['detail']}, for the window of {opens:%Y-%m-%d %H:%M}"
-            return Gate(gate.condition, gate.reason, {"detail": told})
+            told = f"{wrong}, for the window of {opens:%Y-%m-%d %H:%M}"
+            return Gate("DagReady", Reason.INVALID_CONF, {"detail": told})
     return None

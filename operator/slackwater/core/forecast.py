@@ -6,8 +6,8 @@ model is right: exponential smoothing without a season, with a daily, a weekday/
 weekly one (Holt-Winters, additive; their naive forms and persistence are members like any other)
 run side by side. For each horizon they are mixed by polynomially weighted averages with
 gradients (ML-Poly: Gaillard, Stoltz and van Erven, COLT 2014; used for electricity load), whose
-regret against the best fixed mixture is bounded. Where the mixture has not beaten persistence of
-late, persistence is used. Quantiles are those of the mixture's own recent errors.
+regret against the best fixed mixture is bounded. The less the mixture has beaten persistence of
+late, the more persistence is used. Quantiles are those of the mixture's own recent errors.
 
 One step costs some 50 microseconds and so does one forecast; nothing is ever fitted anew.
 """
@@ -44,11 +44,15 @@ _HORIZONS: Final = np.array(
 _REACH: Final = int(_HORIZONS[-1])
 # How many past errors give the quantiles: two weeks.
 _ERRORS: Final = 14 * _DAY
-# What a mixture remembers of its members fades by half in a month, its own score in a week.
+# What a mixture remembers of its members fades by half in a month, its own score in two weeks.
 _FADE: Final = 0.5 ** (1 / (30 * _DAY))
-_SCORE_FADE: Final = 0.5 ** (1 / (7 * _DAY))
-# By how much a mixture has to be better than persistence.
-_BETTER: Final = 0.97
+_SCORE_FADE: Final = 0.5 ** (1 / (14 * _DAY))
+# By how much the mixture must be better than persistence to begin to count, and to count alone, in
+# standard errors of so many independent looks: on a random walk chance alone makes it look better,
+# the more so the farther ahead, as errors of overlapping spans are no independent looks.
+_BEGINS: Final = 0.3
+_ALONE: Final = 0.65
+_MEMORY: Final = 2 / (1 - _SCORE_FADE)
 # A mixture is trusted once it was scored for as long as this.
 _TRIED: Final = 2 * _DAY
 
@@ -217,7 +221,8 @@ class Forecaster:
         if not known.all():
             said = np.where(known[:, None], said, load)
         mixed = (self._weights * said).sum(axis=1)
-        used = np.where(self._trusted(), mixed, said[:, 0])
+        trust = self._trust()
+        used = trust * mixed + (1 - trust) * said[:, 0]
         miss = load - used
         self._errors[step % _ERRORS] = np.where(known, miss, np.nan)
         self._score *= _SCORE_FADE
@@ -233,10 +238,16 @@ class Forecaster:
         fresh = lead / np.where(total > 0, total, 1.0)
         self._weights = np.where(total > 0, fresh, self._weights)
 
-    def _trusted(self) -> NDArray[np.bool_]:
-        """At which horizons the mixture has earned its place before persistence."""
-        better: NDArray[np.bool_] = self._score[0] < _BETTER * self._score[1]
-        return better & (self._scored >= _TRIED)
+    def _trust(self) -> FloatArray:
+        """How much of the forecast is the mixture's, per horizon; the rest is persistence."""
+        ratio = self._score[0] / np.maximum(self._score[1], 1e-12)
+        looks = np.clip(self._scored, 1.0, _MEMORY) / _HORIZONS
+        doubt = 1.0 / np.sqrt(looks)
+        earned: FloatArray = np.clip(
+            ((1.0 - ratio) / doubt - _BEGINS) / (_ALONE - _BEGINS), 0.0, 1.0
+        )
+        known: NDArray[np.bool_] = (self._scored >= _TRIED) & (self._score[1] > 0)
+        return np.where(known, earned, 0.0)
 
     # --- forecasting
 
@@ -265,13 +276,14 @@ class Forecaster:
             level = level + _ALPHA * (live - level - table[0])
             origin = first
         said = level + table
-        weights = np.where(self._trusted()[:, None], self._weights, _PERSISTENCE)
+        trust = self._trust()[:, None]
+        weights = trust * self._weights + (1 - trust) * _PERSISTENCE
         share = _shares(max(0, first - origin), steps)
         median = np.maximum((share @ weights * said).sum(axis=1), 0.0)
         if live is not None:
             median[0] = max(0.0, live)
         spread = (share @ self._spreads()).T
-        return Forecast(_instant(first), median, spread, bool(self._trusted().any()))
+        return Forecast(_instant(first), median, spread, bool(trust.any()))
 
     def _spreads(self) -> FloatArray:
         """Quantiles of recent errors: one row per key horizon, one column per level."""

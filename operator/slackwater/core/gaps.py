@@ -20,6 +20,7 @@ def fault_gaps(what: str) -> dict[str, object]:
         "account": "the account that reads it",
         "content": "events",
         "credentials": "readable credentials",
+        "identity": "of that name",
     }
 
 

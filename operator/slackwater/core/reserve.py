@@ -17,9 +17,9 @@ from slackwater.core.expression import (
 )
 from slackwater.core.match import MATCH_VARIABLES, Answer, matches, trusted
 from slackwater.core.occurrence import anchored
-from slackwater.core.parameters import BadParameters, parameters
 from slackwater.core.span import Span
 from slackwater.core.spec import Ref, ReservationRule
+from slackwater_windows.parameters import BadParameters, parameters
 
 MOST_GPUS: Final = 100_000
 

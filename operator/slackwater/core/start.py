@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from slackwater.core.action import Refresh
 from slackwater.core.allot import Pool, exceeds, unusable
 from slackwater.core.ask import Ask
-from slackwater.core.conf import BadConf, check_params, conf_for, conf_variables
 from slackwater.core.fit import Finish, lasting, latest_finish, latest_start
 from slackwater.core.follow import RETRY_DENIED
 from slackwater.core.gaps import fault_gaps, pool_gaps, sample_gaps, verdict_gaps
@@ -20,15 +19,13 @@ from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.quiet import quiet
 from slackwater.core.run import Absent, Denied, Known
+from slackwater.core.run_conf import conf_fault
 from slackwater.core.seen import CalendarView, PoolView, Seen
 from slackwater.core.span import Span
 from slackwater.core.spec import (
-    CalendarEntry,
     Concurrency,
-    Effect,
     GpuAsk,
     Identity,
-    Privacy,
     Ref,
     StartPolicy,
     StopPolicy,
@@ -144,9 +141,9 @@ def consider(
     )
     if gate is not None:
         return Considered(gate)
-    fault = conf_gate(identity, spec, seen, occurrence, piece)
-    if fault is not None:
-        return Considered(fault)
+    wrong = conf_fault(identity, spec, seen, occurrence, piece)
+    if wrong is not None:
+        return Considered(Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong}))
     ask: Ask | None = None
     if spec.gpu is not None and seen.pool is not None:
         answer = _room(identity, spec, spec.gpu, seen, seen.pool, occurrence, piece, now)
@@ -224,62 +221,6 @@ def _fit_gate(
         return None
     gaps = {"duration": lasting(duration), "latest": finish.at, "entry": finish.entry}
     return Gate("WindowOpen", finish.reason, gaps, finish.at)
-
-
-def conf_gate(
-    identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
-) -> Gate | None:
-    """What is wrong with the conf for this start; expressions are evaluated where there are any.
-
-    The detail names the place or the DAG's param with its bound, and never a value (R13).
-    """
-    schema = seen.airflow.facts.params_schema if seen.airflow.facts else {}
-    wrong: str | None = None
-    if not spec.dag.templated:  # it was checked when the spec was read
-        wrong = check_params(spec.dag.conf, schema) if schema else None
-    else:
-        try:
-            wrong = check_params(conf_of(identity, spec, seen, occurrence, piece), schema)
-        except BadConf as bad:
-            wrong = str(bad)
-    return None if wrong is None else Gate("DagReady", Reason.INVALID_CONF, {"detail": wrong})
-
-
-def conf_of(
-    identity: Identity, spec: TrainingWindow, seen: Seen, occurrence: Occurrence, piece: Span
-) -> dict[str, Any]:
-    """The conf of the occurrence's run. Raises BadConf."""
-    window = Span(piece.start, max(piece.end, occurrence.window_end(piece)))
-    identifier = run_id(identity, occurrence.key)
-    variables = conf_variables(
-        conf=spec.dag.conf,
-        event=occurrence.event,
-        occurrence=occurrence.key,
-        zone=spec.time_zone,
-        window=window,
-        gpu=spec.gpu,
-        run_id=identifier,
-        ref=identity.ref,
-        details=_details(spec, seen, occurrence),
-    )
-    return conf_for(
-        spec.dag.conf,
-        variables,
-        identity=identity,
-        occurrence=occurrence.key,
-        entry=occurrence.entry,
-        original_start=occurrence.original_start,
-        window=window,
-        gpu=spec.gpu,
-    )
-
-
-def _details(spec: TrainingWindow, seen: Seen, occurrence: Occurrence) -> bool:
-    entry = next((e for e in spec.calendars if e.name == occurrence.entry), None)
-    if not isinstance(entry, CalendarEntry) or entry.effect is not Effect.TRIGGER:
-        return False
-    view = seen.calendars.get(entry.calendar)
-    return view is not None and view.privacy is Privacy.DETAILS
 
 
 def _room(

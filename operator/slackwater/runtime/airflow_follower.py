@@ -31,7 +31,8 @@ class AirflowFollower:
         random: jitters back-off.
         prefix: what the ids of our runs begin with.
         run_changed: called with each run whose record changed.
-        changed: called when the server's own condition or a DAG's facts changed.
+        facts_changed: called with each DAG whose facts changed.
+        changed: called when the server's own condition changed.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class AirflowFollower:
         random: Random,
         prefix: str,
         run_changed: Callable[[str, Known], None],
+        facts_changed: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
         self.ref = ref
         self._clock, self._prefix = clock, prefix
         self._run_changed, self._changed = run_changed, changed
+        self._facts_changed = facts_changed
         self.airflow: Airflow | None = None
         self.interval = timedelta(seconds=10)
         self.starts_per_minute: int | None = None
@@ -53,6 +56,7 @@ class AirflowFollower:
         self.fault: Trouble | None = None
         self.version: str | None = None
         self.listed_at: datetime | None = None
+        self._list_at: datetime | None = None  # no sooner; None for now
         self.next_at: datetime | None = None
         self.runs: dict[str, Known] = {}
         self.dags: dict[str, str] = {}  # run id -> DAG id of runs to follow
@@ -70,7 +74,7 @@ class AirflowFollower:
         """Follow another server or with other settings; runs known stay until it has answered."""
         if airflow is not self.airflow:
             self._facts.clear()
-            self.fault, self.version = None, None
+            self.fault, self.version, self._list_at = None, None, None
             self._backoff.ended()
         self.airflow, self.interval = airflow, interval
         self.starts_per_minute = starts_per_minute
@@ -83,6 +87,7 @@ class AirflowFollower:
         }
         self._starts = deque(at + by for at in self._starts)
         self._backoff.clock_jumped()
+        self._list_at = None
         if self.listed_at is not None:
             self.listed_at += by
 
@@ -192,8 +197,10 @@ class AirflowFollower:
             return
         self._backoff.ended()
         healed, self.fault = self.fault is not None, None
-        wait = self.interval if self.busy or self._wanted else IDLE_INTERVAL
-        self.next_at = self._clock.now() + wait
+        now = self._clock.now()
+        self.next_at = now + (self.interval if self._wanted else IDLE_INTERVAL)
+        if self.busy and self._list_at is not None:
+            self.next_at = min(self.next_at, max(now, self._list_at))
         if healed:
             self._changed()
 
@@ -220,15 +227,19 @@ class AirflowFollower:
             wanted.discard(dag_id)
             before, self._facts[dag_id] = self._facts.get(dag_id), facts
             if before is None or replace(before, checked_at=facts.checked_at) != facts:
-                self._changed()
+                self._facts_changed(dag_id)
         if self._list_is_due():
             await self._list(airflow)
 
     def _list_is_due(self) -> bool:
-        """While a run is in flight; else now and then, for runs that we do not know of."""
-        if self.listed_at is None or self.busy:
-            return True
-        return self._clock.now() - self.listed_at >= IDLE_INTERVAL
+        """Every interval while a run is in flight, however often looks are wanted for other things.
+
+        Else now and then, for runs that we do not know of.
+        """
+        now = self._clock.now()
+        if self.busy:
+            return self._list_at is None or now >= self._list_at
+        return self.listed_at is None or now - self.listed_at >= IDLE_INTERVAL
 
     @property
     def busy(self) -> bool:
@@ -241,6 +252,7 @@ class AirflowFollower:
         if airflow is not self.airflow:
             return
         first, self.listed_at = self.listed_at is None, asked_at
+        self._list_at = asked_at + self.interval
         for run in active.values():
             self.dags.setdefault(run.run_id, run.dag_id)
             self.learn(run.run_id, Seen(run, asked_at), asked)

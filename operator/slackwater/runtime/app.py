@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from slackwater import __version__
 from slackwater.core.words import Reason
 from slackwater.errors import StoreError
-from slackwater.ports import Clock, Kind, Lease, Recorder, Store, Stored
+from slackwater.ports import Clock, Kind, Lease, Recorder, Store, Stored, WindowsFile
+from slackwater.runtime.board import Board
 from slackwater.runtime.clock import SystemClock
 from slackwater.runtime.engine import Engine
 from slackwater.runtime.identities import read_identities
@@ -24,7 +25,7 @@ from slackwater.runtime.logs import LoggedFaults, TransitionLog
 from slackwater.runtime.metrics import Metrics
 from slackwater.runtime.process import Parts
 from slackwater.runtime.records import Sources
-from slackwater.runtime.serve import Health, serving
+from slackwater.runtime.serve import Health, TidePage, serving
 from slackwater.runtime.settings import (
     Address,
     DirectorySettings,
@@ -33,6 +34,7 @@ from slackwater.runtime.settings import (
 )
 from slackwater.runtime.sources import LiveSources, cluster_policies, directory_policies
 from slackwater.runtime.tell import Teller
+from slackwater.runtime.windows_file import WindowsWriter
 
 if TYPE_CHECKING:
     from slackwater.stores.kubernetes import KubernetesStore
@@ -52,6 +54,11 @@ _LEASE_LOOK: Final = timedelta(milliseconds=500)
 class _Controller:
     engine: Engine
     metrics: Metrics
+    board: Board
+
+    def writer(self, file: WindowsFile, clock: Clock, lease: Lease) -> WindowsWriter:
+        """Keeps the windows file."""
+        return WindowsWriter(self.board, file, clock, lease, lambda: self.engine.ready)
 
 
 def _controller(
@@ -75,7 +82,7 @@ def _controller(
     )
     engine.world.pages = pages
     metrics.expose(engine.world, leading=lambda: lease.held, dropped=dropped)
-    return _Controller(engine, metrics)
+    return _Controller(engine, metrics, Board(engine.world))
 
 
 async def run_operator(
@@ -102,6 +109,7 @@ async def run_operator(
     from slackwater.stores.kubernetes import KubernetesStore
     from slackwater.stores.lease import KubernetesLease
     from slackwater.stores.recorder import EventRecorder
+    from slackwater.stores.windows_files import ConfigMaps
 
     clock = clock or SystemClock()
     identities = await asyncio.to_thread(read_identities, settings.identities)
@@ -145,7 +153,11 @@ async def run_operator(
         async with (
             contextlib.aclosing(sources),
             serving(
-                settings.metrics, health, controller.metrics.registry, "--metrics-address"
+                settings.metrics,
+                health,
+                controller.metrics.registry,
+                TidePage(controller.board, clock, lambda: lease.held),
+                "--metrics-address",
             ) as address,
         ):
             where = ", ".join(settings.namespaces) or "all namespaces"
@@ -157,8 +169,12 @@ async def run_operator(
                 parts.start("lease", lease.run())
                 parts.start("hold on the lease", _until_lost(lease))
                 parts.start("engine", controller.engine.run())
+                if settings.windows:
+                    file = ConfigMaps(cluster, settings.windows)
+                    parts.start("windows file", controller.writer(file, clock, lease).run())
                 good = await parts.wait(stop)
             finally:
+                parts.cancel("windows file")
                 await _stop_operator(parts, recorder)
     return 0 if good else 1
 
@@ -221,6 +237,7 @@ async def run_directory(
     """
     from slackwater.stores.directory import DirectoryStore
     from slackwater.stores.lease import AlwaysHeld
+    from slackwater.stores.windows_files import LocalWindowsFile
 
     clock = clock or SystemClock()
     identities = await asyncio.to_thread(read_identities, settings.identities)
@@ -262,15 +279,24 @@ async def run_directory(
         health = Health(controller.engine, clock, lambda: True)
         async with (
             contextlib.aclosing(sources),
-            serving(settings.listen, health, controller.metrics.registry, "--listen") as address,
+            serving(
+                settings.listen,
+                health,
+                controller.metrics.registry,
+                TidePage(controller.board, clock, lambda: lease.held),
+                "--listen",
+            ) as address,
         ):
             _greet(settings, address, await store.objects(), len(store.problems()))
             started(address)
             parts = Parts()
             try:
                 parts.start("engine", controller.engine.run())
+                file = LocalWindowsFile(settings.windows)
+                parts.start("windows file", controller.writer(file, clock, lease).run())
                 good = await parts.wait(stop)
             finally:
+                parts.cancel("windows file")
                 await parts.end("engine", _ENGINE_GRACE)
     return 0 if good else 1
 

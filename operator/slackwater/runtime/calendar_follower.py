@@ -19,13 +19,13 @@ from slackwater.runtime.backoff import Backoff, trouble_of
 
 BEHIND: Final = timedelta(hours=48)
 AHEAD: Final = timedelta(days=35)
-QUANTUM: Final = timedelta(hours=6)
+QUANTUM: Final = timedelta(days=1)
 LONGEST_BACKOFF: Final = timedelta(minutes=15)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def horizon_at(now: datetime) -> Span:
-    """At least now - 48 h to now + 35 d (R11), in steps of six hours so that cursors stay of use."""
+    """At least now - 48 h to now + 35 d (R11), in steps of a day so that cursors stay of use."""
     start = _EPOCH + (now - BEHIND - _EPOCH) // QUANTUM * QUANTUM
     end = _EPOCH + ((now + AHEAD - _EPOCH) // QUANTUM + 1) * QUANTUM
     return Span(start, end)

@@ -278,11 +278,11 @@ class Engine:
                 self._looking.discard(key)
             result = "error" if follower.fault is not None else "success"
             self._metrics.requests.labels(key.kind, result).observe(self.clock.monotonic() - began)
-            for ref in self._asked.pop(key, ()):
+            for ref in sorted(self._asked.pop(key, ())):
                 self._touch(ref)
             if isinstance(follower, PoolFollower):
                 self._compare_nodes(follower)
-                for ref in follower.watchers:
+                for ref in sorted(follower.watchers):
                     self._touch(ref)
             elif isinstance(follower, AirflowFollower):
                 await self._tend(follower)
@@ -372,7 +372,7 @@ class Engine:
         if known is not follower.runs_known:
             follower.runs_known = known
             follower.redo()
-        for owner in follower.answer():
+        for owner in sorted(follower.answer()):
             self._touch(owner)
 
 

@@ -55,7 +55,7 @@ class Orphans:
         if not self._world.listed:
             return
         self._note_namespaces()
-        held: dict[Ref, list[Promise]] = {ref: [] for ref in self._pools}
+        held: dict[Ref, list[Promise]] = {ref: [] for ref in sorted(self._pools)}
         for follower in self._world.following.values():
             if not isinstance(follower, AirflowFollower):
                 continue
@@ -91,7 +91,7 @@ class Orphans:
             follower = self._world.pool(ref)
             if follower is None:
                 continue
-            for owner in follower.owners:
+            for owner in sorted(follower.owners):
                 record = self._world.windows.get(owner)
                 gpu = record.spec.gpu if record is not None and record.spec is not None else None
                 if owner.name == _OWNER or (gpu is not None and gpu.pool == ref):

@@ -17,6 +17,7 @@ from slackwater.core.ledger import RELEASE_AFTER_CANCEL, State
 from slackwater.core.report import unreadable
 from slackwater.core.seen import Seen
 from slackwater.core.spec import Ref, StartPolicy, TrainingWindow
+from slackwater.core.start import FACTS_VALID
 from slackwater.core.status import Status, Truth
 from slackwater.core.transition import outline
 from slackwater.core.words import Reason
@@ -36,7 +37,9 @@ LOOK_AGAIN: Final = timedelta(seconds=5)  # after asking Airflow to end or delet
 # nothing is known, and after each restart that would be two writes for every window (R16).
 FIRST_READING: Final = timedelta(seconds=15)
 LOOKS_AT_ONCE: Final = 5  # at one window in a row, before others have their turn
-FACTS_AHEAD: Final = timedelta(minutes=10)  # how often a DAG is checked before its window (R12)
+# How often a DAG is checked before its window (R12): after a quarter of the time that is left.
+FACTS_AHEAD: Final = timedelta(minutes=10)
+FACTS_SHARE: Final = 4
 
 
 class _Looked(NamedTuple):
@@ -124,7 +127,8 @@ class Reconciler:
         elif acts or not decision.pending:
             later = await self._settle(record, decision.status, decision.gaps)
         # Set before acting: an action may take long or fail, and the timer must stand anyway.
-        check = now + FACTS_AHEAD if self._is_near(decision.status, now) else None
+        ahead = self._check_ahead(decision.status, now)
+        check = now + ahead if ahead is not None else None
         wake = [at for at in (decision.wake_at, later, check) if at]
         self._alarm.set(key, min(wake, default=None))
         again = await self._act(key, record, spec, decision)
@@ -148,18 +152,23 @@ class Reconciler:
             return
         now, facts = self._clock.now(), seen.airflow.facts
         open_now = any(line.state is State.WAITING for line in status.lines)
-        ahead = self._is_near(status, now) and (
-            facts is None or now - facts.checked_at >= FACTS_AHEAD
-        )
-        if (facts is None or ahead or open_now) and follower.want_facts(spec.dag.dag_id):
+        ahead = self._check_ahead(status, now)
+        # The answer to the last question came a little after it.
+        due = ahead is not None and (facts is None or now - facts.checked_at >= ahead - FACTS_VALID)
+        if (facts is None or due or open_now) and follower.want_facts(spec.dag.dag_id):
             self._refresh(Key(Kind.AIRFLOW_INSTANCE, follower.ref), None)
 
     @staticmethod
-    def _is_near(status: Status, now: datetime) -> bool:
-        return any(
-            line.window is not None and line.window.start <= now + AHEAD and not line.state.is_final
+    def _check_ahead(status: Status, now: datetime) -> timedelta | None:
+        """How old facts may be; None while no window is near."""
+        starts = [
+            line.window.start
             for line in status.lines
-        )
+            if line.window is not None
+            and line.window.start <= now + AHEAD
+            and not line.state.is_final
+        ]
+        return max(FACTS_AHEAD, (min(starts) - now) / FACTS_SHARE) if starts else None
 
     # --- the pool's book
 

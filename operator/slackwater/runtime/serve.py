@@ -1,4 +1,4 @@
-"""Metrics and probes over HTTP."""
+"""The tide table, metrics and probes over HTTP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from errno import errorcode
 from typing import Final
@@ -20,19 +21,24 @@ from slackwater import __version__
 from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
 from slackwater.ports import Clock
+from slackwater.runtime.board import Board
 from slackwater.runtime.engine import Engine
 from slackwater.runtime.settings import Address
+from slackwater_windows.page import View, render
+from slackwater_windows.style import headers
 
 # The alarm ticks every 30 seconds even when nothing is due.
 LONGEST_PAUSE: Final = timedelta(seconds=60)
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
-_INDEX: Final = f"""\
-Slackwater {__version__}
-
-/metrics   metrics of Slackwater itself, for Prometheus
-/healthz   200 while it works; 503 with the reason when it should be restarted
-/readyz    200 once it has read every object
-"""
+_LINKS: Final = (
+    ("Metrics", "metrics"),
+    ("Healthy?", "healthz"),
+    ("Ready?", "readyz"),
+    (f"Slackwater {__version__}", "https://github.com/slackwater-dev/slackwater"),
+)
+_STANDBY: Final = (
+    "This replica stands by: another one acts, and knows more of the windows than is shown here."
+)
 
 
 class Health:
@@ -63,9 +69,33 @@ class Health:
         return None if self._engine.ready else "not every object has been read yet"
 
 
+class TidePage:
+    """The tide table of what this process knows; it can be read and nothing else.
+
+    Args:
+        board: makes the document.
+        clock: the present.
+        acting: whether this process holds the lease.
+    """
+
+    def __init__(self, board: Board, clock: Clock, acting: Callable[[], bool]) -> None:
+        self._board, self._clock, self._acting = board, clock, acting
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """The page, as of now."""
+        document = self._board.current()
+        note = "" if self._acting() else _STANDBY
+        view = replace(View.asked(request.query), links=_LINKS, note=note)
+        now = self._clock.now()
+        text = await asyncio.get_running_loop().run_in_executor(None, render, document, now, view)
+        response = web.Response(body=text.encode(), headers=headers(framed=False))
+        response.enable_compression()
+        return response
+
+
 @asynccontextmanager
 async def serving(
-    address: Address, health: Health, registry: CollectorRegistry, flag: str
+    address: Address, health: Health, registry: CollectorRegistry, page: TidePage, flag: str
 ) -> AsyncIterator[Address]:
     """Serve until the block ends; gives the address, with the port that was taken.
 
@@ -73,13 +103,14 @@ async def serving(
         address: where to listen.
         health: what the probes ask.
         registry: what a scrape reads.
+        page: what a person sees.
         flag: how users choose the address.
 
     Raises:
         ConfigError: the address cannot be listened on.
     """
     app = web.Application()
-    app.router.add_get("/", _answer(lambda: None, _INDEX))
+    app.router.add_get("/", page.answer)
     app.router.add_get("/healthz", _answer(health.fault, "ok\n"))
     app.router.add_get("/readyz", _answer(health.unready, "ok\n"))
     app.router.add_get("/metrics", _metrics(registry))

@@ -18,6 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
+from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
 
@@ -44,6 +45,7 @@ _ENDPOINTS: Final = ("google",)
 _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?")
 _DATABASE: Final = "slackwater.db"
 _LAST_RUN: Final = "run.json"
+_WINDOWS: Final = "windows.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class OperatorSettings:
         metrics: where /metrics and the probes are.
         kubeconfig: the file to use instead of the pod's service account.
         context: the context of the kubeconfig.
+        windows: the ConfigMaps that hold the windows file for Airflow; none where there are none.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -99,6 +102,7 @@ class OperatorSettings:
     metrics: Address = Address("0.0.0.0", 8080)  # noqa: S104 - probes come from outside the pod
     kubeconfig: Path | None = None
     context: str | None = None
+    windows: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +140,11 @@ class DirectorySettings:
         """The SQLite file."""
         return self.data / _DATABASE
 
+    @property
+    def windows(self) -> Path:
+        """The windows file for Airflow."""
+        return self.data / _WINDOWS
+
 
 def log_settings(flags: Flags, environ: Environment, level: str) -> LogSettings:
     """How to log; `level` is the command's own default. Raises ConfigError."""
@@ -167,6 +176,7 @@ def operator_settings(flags: Flags, environ: Environment) -> OperatorSettings:
         metrics=told.address("metrics_address", DEFAULT_METRICS),
         kubeconfig=kubeconfig_of(flags, environ),
         context=told.one("context"),
+        windows=told.refs("windows_config_map"),
     )
 
 
@@ -314,6 +324,15 @@ class _Told:
             if not pattern.fullmatch(value):
                 raise self.wrong(name, f"{value} is no name that Kubernetes allows")
         return values
+
+    def refs(self, name: str) -> tuple[Ref, ...]:
+        found = []
+        for text in self.many(name, ","):
+            namespace, _, rest = text.partition("/")
+            if not _NAMESPACE.fullmatch(namespace) or not _OBJECT_NAME.fullmatch(rest):
+                raise self.wrong(name, f"{text} is no NAMESPACE/NAME")
+            found.append(Ref(namespace, rest))
+        return tuple(found)
 
     def installation(self) -> str | None:
         value = self.one("installation")

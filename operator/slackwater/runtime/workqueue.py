@@ -27,7 +27,7 @@ class WorkQueue(Generic[KeyT]):
         self._running: set[KeyT] = set()
         self._again: set[KeyT] = set()
         self._failures: dict[KeyT, int] = {}
-        self._ready = asyncio.Event()
+        self._ready = asyncio.Semaphore(0)  # wakes one worker for each key, not all of them
 
     def __len__(self) -> int:
         return len(self._dirty)
@@ -42,14 +42,15 @@ class WorkQueue(Generic[KeyT]):
         if key in self._running:
             self._again.add(key)
             return
-        self._dirty[key] = None
-        self._ready.set()
+        if key not in self._dirty:
+            self._dirty[key] = None
+            self._ready.release()
 
     async def get(self) -> KeyT:
         """The next key; `done` must follow."""
-        while not self._dirty:
-            self._ready.clear()
-            await self._ready.wait()
+        await self._ready.acquire()
+        while not self._dirty:  # what it was for has been forgotten
+            await self._ready.acquire()
         key, _ = self._dirty.popitem(last=False)
         self._running.add(key)
         return key

@@ -236,6 +236,7 @@ class World:
                 self._random,
                 run_prefix(self.installation),
                 lambda run_id, known: self._run_news(key, run_id, known),
+                lambda dag_id: self._facts_news(key, dag_id),
                 lambda: self._news(key),
             )
             self.following[key] = follower
@@ -276,6 +277,13 @@ class World:
         self.touch_users(key)
         for pool in sorted(self._reserving.get(key, ())):
             self._published(Key(Kind.GPU_POOL, pool))  # what it reserves may be another
+
+    def _facts_news(self, key: Key, dag_id: str) -> None:
+        """Touch those who start the DAG, not all who use its server: they may be thousands."""
+        for ref in sorted(self.users.get(key, ())):
+            record = self.windows.get(ref)
+            if record is not None and record.spec is not None and record.spec.dag.dag_id == dag_id:
+                self._touched(ref)
 
     def _run_news(self, key: Key, run_id: str, known: Known) -> None:
         follower = self.airflow(key.ref)

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
-from slackwater.core.prose import plain, printable
+from slackwater_windows.prose import plain, printable
 
 MAX_CHARACTERS: Final = 64 * 1024
 MAX_DEPTH: Final = 5

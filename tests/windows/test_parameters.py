@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackwater.core.parameters import BadParameters, parameters
-from slackwater.core.prose import plain
+from slackwater_windows.parameters import BadParameters, parameters
+from slackwater_windows.prose import plain
 
 
 def fenced(kind: str, *lines: str) -> str:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from slackwater.core.parameters import BadParameters, parameters
+from slackwater_windows.parameters import BadParameters, parameters
 
 LARGE = "the description has more than 64 Ki characters"
 
