@@ -1,6 +1,6 @@
 """`python -m bench [section ...]`: measure, and print one table.
 
-Sections: decisions, off_peak and burst (in memory, seconds), plugin (inside Airflow's environment),
+Sections: decisions, off_peak, burst and calendars (in memory, seconds), plugin (inside Airflow's environment),
 airflow (a real Airflow API), runs (a real Airflow with its tasks), idle (a real kube-apiserver,
 minutes). All of them where none is named. Nothing is judged: what a figure should be stands beside
 it, since a busy machine is no fault of the code.
@@ -14,7 +14,7 @@ import sys
 
 from bench.figure import Figure, progress, table
 
-SECTIONS = ("decisions", "off_peak", "burst", "plugin", "airflow", "runs", "idle")
+SECTIONS = ("decisions", "off_peak", "burst", "calendars", "plugin", "airflow", "runs", "idle")
 
 
 def main() -> int:
