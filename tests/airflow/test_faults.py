@@ -48,7 +48,13 @@ class Ship:
     def __init__(self, airflow: Airflow, clock: Clock) -> None:
         self.clock = clock
         self.follower = AirflowFollower(
-            Ref("research", "default"), clock, Random(7), PREFIX, lambda *_: None, lambda: None
+            Ref("research", "default"),
+            clock,
+            Random(7),
+            PREFIX,
+            lambda *_: None,
+            lambda _: None,
+            lambda: None,
         )
         self.follower.configure(airflow, timedelta(seconds=10), None)
 

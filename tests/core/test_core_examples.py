@@ -8,9 +8,12 @@ import pytest
 
 @pytest.mark.parametrize(
     "name",
-    ["zone", "lex", "match", "prose", "parameters", "params", "conf"],
+    [
+        *(f"slackwater.core.{name}" for name in ("zone", "lex", "match", "params", "conf")),
+        *(f"slackwater_windows.{name}" for name in ("prose", "parameters")),
+    ],
 )
 def test_the_examples_of_a_module_hold(name):
-    result = doctest.testmod(importlib.import_module(f"slackwater.core.{name}"))
+    result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0

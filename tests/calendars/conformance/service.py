@@ -28,7 +28,7 @@ class Planned:
     start: datetime
     end: datetime
     title: str = TITLE
-    description: str = f"note={CANARY}-description"
+    description: str = f"epochs=3\nThe {CANARY}-description is prose and no parameter."
     category: str = f"{CANARY}-category"
     location: str = f"{CANARY}-location"
     attendee: str = f"{CANARY}-attendee@example.com"

@@ -22,12 +22,13 @@ def ref(key: str) -> dict[str, str]:
 
 def icalendar(event: Planned) -> str:
     """The event as iCalendar has it."""
+    description = event.description.replace("\n", "\\n")  # RFC 5545 section 3.3.11
     return vevent(
         event.uid,
         f"DTSTART:{event.start:%Y%m%dT%H%M%SZ}",
         f"DTEND:{event.end:%Y%m%dT%H%M%SZ}",
         f"SUMMARY:{event.title}",
-        f"DESCRIPTION:{event.description}",
+        f"DESCRIPTION:{description}",
         f"CATEGORIES:{event.category}",
         f"LOCATION:{event.location}",
         f"ATTENDEE;PARTSTAT=ACCEPTED;CN={CANARY}:mailto:{event.attendee}",
