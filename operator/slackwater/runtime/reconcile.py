@@ -117,6 +117,7 @@ class Reconciler:
             return _Looked(again=False, settled=True)
         seen = observe(self._world, record, spec, labels=labels, up_since=up_since)
         decision = decide(self._world.identity(record), spec, record.status, seen, now)
+        intends = _intends_anew(record.status, decision.status)
         self._want_facts(spec, seen, decision.status)
         self._line_up(record, spec, decision)
         later: datetime | None = None
@@ -131,8 +132,8 @@ class Reconciler:
         check = now + ahead if ahead is not None else None
         wake = [at for at in (decision.wake_at, later, check) if at]
         self._alarm.set(key, min(wake, default=None))
-        again = await self._act(key, record, spec, decision)
-        return _Looked(again, settled=not decision.pending)
+        posted = await self._act(key, record, spec, decision)
+        return _Looked(again=posted or intends, settled=not decision.pending)
 
     async def labels_of(self, namespace: str) -> dict[str, str]:
         """Labels of a namespace, at most a minute old."""
@@ -268,7 +269,7 @@ class Reconciler:
     async def _act(
         self, key: Key, record: WindowRecord, spec: TrainingWindow, decision: Decision
     ) -> bool:
-        """Carry out the actions; True where a look at what came of them should follow."""
+        """Carry out the actions; True where a look at what came of them should follow at once."""
         follower = self._world.airflow(spec.dag.airflow)
         if follower is None:
             return False
@@ -305,8 +306,16 @@ class Reconciler:
             # Until now the server may have been idle, and its next look far away.
             soon = self._clock.now() + follower.interval
             self._alarm.soonest(Key(Kind.AIRFLOW_INSTANCE, follower.ref), soon)
-        intended = any(line.state is State.INTENDED for line in record.status.lines)
-        return posted or (intended and not decision.actions)
+        return posted
+
+
+def _intends_anew(before: Status, after: Status) -> bool:
+    """Whether an intent is new, so that its POST follows as soon as it is written.
+
+    An older one may be waiting, after a POST that failed: that has its time in `wake_at`.
+    """
+    old = {line.intent_time for line in before.lines if line.state is State.INTENDED}
+    return any(line.state is State.INTENDED and line.intent_time not in old for line in after.lines)
 
 
 def _is_unread(status: Status) -> bool:
