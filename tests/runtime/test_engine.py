@@ -1,8 +1,11 @@
 """A whole engine in virtual time: its start, its wake-ups, its writes and its lease."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 from slackwater.core.spec import Ref
+from slackwater.core.words import Reason
+from slackwater.errors import Ambiguous
 from slackwater.ports import Changed
 from tests.runtime.rig import GPU, HOUR, MINUTE, NS, SECOND, Bay, at, on_virtual_time
 
@@ -238,6 +241,38 @@ async def test_a_store_that_is_away_is_asked_ever_more_rarely_and_then_gets_ever
     await found.until(1.55)
     assert len(found.airflow.posts) == 1
     assert found.states() == ["Running"] or found.states() == ["Triggered"]
+    await found.stop()
+
+
+@on_virtual_time
+async def test_a_post_that_fails_and_makes_no_run_is_tried_again_with_rests(clock):
+    found = bay(clock)
+    found.window(gpu=GPU)
+    found.event(1, 6)
+    found.start()
+    await found.until(0.9)
+    tried, trigger = [], found.airflow.trigger
+
+    async def refused(*args):
+        tried.append(clock.monotonic())
+        if len(tried) < 4:
+            raise Ambiguous(Reason.UNAVAILABLE, what="Airflow")
+        return await trigger(*args)
+
+    def looks():
+        labels = {"kind": "TrainingWindow"}
+        return found.metrics.registry.get_sample_value(
+            "slackwater_reconcile_duration_seconds_count", labels
+        )
+
+    found.airflow.trigger = refused
+    before = looks()
+    await found.until(1.1)
+    rests = [later - sooner for sooner, later in pairwise(tried)]
+    assert len(rests) == 3
+    assert min(rests) >= 5
+    assert looks() - before < 60
+    assert len(found.airflow.posts) == 1
     await found.stop()
 
 
