@@ -170,7 +170,7 @@ def test_events_that_cannot_be_matched_or_trusted_are_counted_with_a_remedy(benc
 
     printed = bench.run("plan")
 
-    assert "  2 events could not be matched because they are private" in printed.out
+    assert "  Events that could not be matched, being private" in printed.out
     assert "Check the expression, or share the calendar with details." in printed.out
 
 
@@ -272,5 +272,5 @@ def test_events_of_untrusted_organisers_are_counted_with_a_remedy() -> None:
 
     text = "\n".join(as_table([laid], Screen(200), titles=False))
 
-    assert "2 matching events were organised by others and do not trigger." in text
+    assert "Matching events that others organised, and that do not trigger: 2." in text
     assert "list the organisers in match.organizers." in text

@@ -175,23 +175,23 @@ WORDS: Final[dict[Reason, Word]] = {
         True,
     ),
     _R.SERIES_SKIPPED: Word(
-        "{count} events could not be read or expanded and were left out.",
+        "Events that could not be read or expanded, and were left out: {count}.",
         "Look for rules by the second or minute, or invalid ones.",
         True,
     ),
     _R.UNKNOWN_EVENT_ZONE: Word(
-        "{count} events name a time zone that nobody knows and were left out.",
+        "Events that name a time zone that nobody knows, and were left out: {count}.",
         "Correct the events' time zone in the calendar.",
         True,
     ),
     _R.MATCH_UNREADABLE: Word(
-        "{count} events could not be matched because they are private or the expression failed: "
-        "they deny and do not trigger.",
+        "Events that could not be matched, being private or by a failed expression, so that they "
+        "deny and do not trigger: {count}.",
         "Check the expression, or share the calendar with details.",
         True,
     ),
     _R.UNTRUSTED_ORGANIZER: Word(
-        "{count} matching events were organised by others and do not trigger.",
+        "Matching events that others organised, and that do not trigger: {count}.",
         "Accept them in the calendar or list the organisers in match.organizers.",
         True,
     ),
