@@ -100,7 +100,7 @@ class OffPeak:
         try:
             past = await source.demand_since(now - LEARNED)
         except SlackwaterError as error:
-            LOG.warning("GPUPool %s: no history of its load: %s", self._ref, error)
+            LOG.warning("GPUPool %s: no history of its load: %s", self._ref, error.reason.value)
             return
         self._past, self._has_past = past, True
         await self._teach()
