@@ -175,11 +175,16 @@ async def test_slackwater_run_writes_no_marker_anywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = quay.settings.secrets / NAMESPACE / SECRET
-    folder.mkdir()
 
     def tell(phase: int) -> None:
+        """All keys at once, as the kubelet changes them: half a change would cost feeds a turn."""
+        fresh = folder.with_name(f"edition-{phase}")
+        fresh.mkdir()
         for key, text in secrets(berths, phase).items():
-            (folder / key).write_text(text)
+            (fresh / key).write_text(text)
+        link = folder.with_name("next")
+        link.symlink_to(fresh, target_is_directory=True)
+        link.replace(folder)
 
     for one in berths:
         quay.write(f"{one.name}.yaml", *one.documents())
