@@ -6,6 +6,8 @@ import argparse
 import os
 from typing import Any
 
+from slackwater.cli.flags import add_addresses, add_trust
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command and its flags."""
@@ -36,29 +38,8 @@ def add_parser(subparsers: Any) -> None:
         help="a range of addresses that calendars, Prometheus and Airflow may be at besides "
         "public ones (Prometheus and Airflow: and private ones); may be repeated",
     )
-    parser.add_argument(
-        "--calendar-host",
-        metavar="HOST",
-        action="append",
-        help="a host besides those of Microsoft's clouds, as HOST or HOST:PORT, that a Calendar "
-        "may name as authority or endpoint; may be repeated",
-    )
-    parser.add_argument(
-        "--identities",
-        metavar="FILE",
-        help="identities that AirflowInstances and Calendars may name, and the namespaces and hosts they are "
-        "lent to",
-    )
-    parser.add_argument(
-        "--public-url",
-        metavar="URL",
-        help="where people open the operator's pages; stands in the notes of the runs it starts",
-    )
-    parser.add_argument(
-        "--google-endpoint",
-        metavar="URL",
-        help="a server in place of Google's, such as an emulator: its origin",
-    )
+    add_trust(parser)
+    add_addresses(parser)
     parser.add_argument(
         "--metrics-address",
         metavar="HOST:PORT",
