@@ -20,6 +20,7 @@ from aiohttp import web
 from slackwater.core.event import Event
 from slackwater.core.spec import Privacy
 from slackwater.core.zone import zone
+from testbed import pythons
 from tests.calendars.google_support import READER, TEAM, event, google_source, look, refused, times
 from tests.calendars.support import HORIZON, NOW, starts
 from tests.fakes.google import FakeGoogle
@@ -34,9 +35,7 @@ SCOPE = "https://www.googleapis.com/auth/calendar.events"
 @pytest.fixture(scope="module")
 def python_of_gcal_sync(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has gcal_sync; nothing of it is among our dependencies."""
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not on PATH: gcal_sync cannot be installed")
+    uv = str(pythons.uv())
     home = tmp_path_factory.mktemp("gcal_sync")
     python = home / "bin" / "python"
     for words in (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from testbed import pythons
 from tests.calendars.graph_rig import MAILBOX, GraphRig
 from tests.fakes.graph_entra import CLIENT, TENANT
 from tests.fakes.graph_json import Prefer, event, master
@@ -206,9 +206,7 @@ async def test_microsofts_own_client_understands_the_fake(tmp_path: Path) -> Non
     from tests.fakes.graph import FakeGraph
     from tests.fakes.serving import serving
 
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not here to make an environment of its own")
+    uv = str(pythons.uv())
     context, authority = server_tls(tmp_path)
     fake = FakeGraph()
     fake.entra.apps[CLIENT].roles = {"Calendars.ReadWrite"}

@@ -9,7 +9,6 @@ after the fact). Run with `-s` to see the figures.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from slackwater.core.forecast import STEP, Forecaster
+from testbed import pythons
 
 from .series import TRACES, WEEK, synthetic, traced, walks
 
@@ -111,9 +111,7 @@ def test_it_is_no_worse_than_persistence(name: str, loads: dict[str, NDArray[np.
 
 @pytest.fixture(scope="module")
 def reference(loads: dict[str, NDArray[np.float64]]) -> dict[str, dict[str, Said]]:
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not here to make an environment with statsforecast")
+    uv = str(pythons.uv())
     asked = {
         "series": {name: hourly(load).tolist() for name, load in loads.items()},
         "origins": {name: origins(load) for name, load in loads.items()},
