@@ -44,12 +44,14 @@ check: .venv ## format, lint, types, imports, generated files in step
 	PYTHONPATH=operator:packages/slackwater-windows:packages/slackwater-airflow $(RUN) lint-imports --no-cache
 	$(RUN) python -m slackwater.api.crd .build/crds && diff -r .build/crds crds
 	$(RUN) python hack/sync_chart.py --check
+	$(RUN) python hack/reference.py --check
 	$(UV) lock --check
 
 .PHONY: generate
 generate: .venv ## write generated files anew
 	$(RUN) python -m slackwater.api.crd crds
 	$(RUN) python hack/sync_chart.py
+	$(RUN) python hack/reference.py
 	$(RUN) ruff format .
 
 .PHONY: bench

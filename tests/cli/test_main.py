@@ -69,7 +69,7 @@ def test_every_command_explains_itself(slackwater: Slackwater, command: str) -> 
 def test_every_command_of_the_list_that_exists_can_be_called() -> None:
     for name, home, _ in module._COMMANDS:
         if (Path(module.__file__).parent / f"{home}.py").exists():
-            parser, found = module._parser([name])
+            parser, _, found = module._parser([name])
             assert found.__name__ == f"slackwater.cli.{home}"
             assert "--log-format" in parser.format_help()
 

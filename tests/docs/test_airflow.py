@@ -6,8 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from slackwater.core.words import WORDS, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +30,6 @@ def test_every_reason_about_airflow_has_its_row() -> None:
     }
     about -= {Reason.RUNNING, Reason.DAG_USABLE}
     assert about <= told
-
-
-@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+?)\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
 
 
 def test_the_five_lines_of_the_page_are_those_of_the_example() -> None:

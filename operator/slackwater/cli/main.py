@@ -6,9 +6,9 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from slackwater import __version__
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser, module = _parser(argv)
+    parser, _, module = _parser(argv)
     args = parser.parse_args(argv)
     if module is None:
         parser.print_help(sys.stderr)
@@ -91,13 +91,30 @@ def _run(argv: Sequence[str]) -> int:
         return code
 
 
+def command_names() -> list[str]:
+    """Every command, in the order of `slackwater --help`."""
+    return [name for name, home, _ in _COMMANDS if find_spec(f"slackwater.cli.{home}") is not None]
+
+
+def parser_of(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command that the first word names."""
+    return _parser(argv).commands[argv[0]]
+
+
 def _complain(code: int, text: str) -> int:
     sys.stderr.write(f"slackwater: {text}\n")
     return code
 
 
-def _parser(argv: Sequence[str]) -> tuple[Parser, Any]:
-    """The parser, in which only the chosen command is known in full, and that command's module."""
+class _Parsers(NamedTuple):
+    """In `whole` only the chosen command is known in full; `module` is that command's."""
+
+    whole: Parser
+    commands: Mapping[str, argparse.ArgumentParser]
+    module: Any
+
+
+def _parser(argv: Sequence[str]) -> _Parsers:
     parser = Parser(
         prog="slackwater",
         description="Starts AI training on Airflow when the calendar says now and the GPUs are "
@@ -120,7 +137,7 @@ def _parser(argv: Sequence[str]) -> tuple[Parser, Any]:
     for name, home, _ in known:
         if home == chosen:
             _add_log_flags(commands.choices[name])
-    return parser, module
+    return _Parsers(parser, commands.choices, module)
 
 
 def _add_log_flags(parser: argparse.ArgumentParser) -> None:

@@ -118,7 +118,7 @@ class _Gauges(Collector):
         yield GaugeMetricFamily(
             "slackwater_leader", "1 while this process may act.", value=float(self._leading())
         )
-        yield GaugeMetricFamily(
+        yield CounterMetricFamily(
             "slackwater_events_dropped",
             "Kubernetes Events given up because too many were to be sent.",
             value=float(self._dropped()),
