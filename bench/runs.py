@@ -124,7 +124,7 @@ async def _watch(airflow: Airflow, count: int) -> tuple[float, float]:
         sent += 1
         return call(self, *words)
 
-    client.Client.call = counted  # type: ignore[method-assign]
+    client.Client.call = counted  # type: ignore[method-assign,assignment]
     async with _opened(airflow) as port:
         follower = _follower(port)
         await follower.look()
@@ -168,6 +168,9 @@ async def _opened(airflow: Airflow) -> AsyncIterator[Port]:
 
 
 def _follower(port: Port) -> AirflowFollower:
-    follower = AirflowFollower(REF, SystemClock(), Random(1), PREFIX, lambda *_: None, lambda: None)
+    def ignore(*_: object) -> None:
+        """Nobody waits for news here."""
+
+    follower = AirflowFollower(REF, SystemClock(), Random(1), PREFIX, ignore, ignore, ignore)
     follower.configure(port, _POLL, None)
     return follower

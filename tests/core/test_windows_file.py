@@ -15,7 +15,7 @@ from slackwater.core.span import Span
 from slackwater.core.spec import Effect, Ending, Privacy, TrainingWindow
 from slackwater.core.status import Status
 from slackwater.core.window import OUTSIDE_ALLOW
-from slackwater.core.windows_file import pool_row, window_row, without_live
+from slackwater.core.windows_file import pool_row, still_pool, still_window, window_row
 from slackwater.core.words import Reason
 from slackwater_windows.document import Document, Window
 from slackwater_windows.wire import encode
@@ -214,20 +214,23 @@ def test_a_pool_s_load_is_told_in_quarters_of_an_hour_of_one_day() -> None:
     assert pool_row(POOL, None, 0, (), "gone", NOW).capacity is None
 
 
-def test_wording_and_numbers_are_live_and_states_are_not() -> None:
-    told = Document(
-        installation="test",
-        written_at=NOW,
-        windows=(row(spec(trigger()), event("e1", 22, 30)),),
-        pools=(pool_row(POOL, sample(NOW, 5), 0, (), "", NOW),),
+def test_wording_numbers_and_a_new_plan_are_live_and_states_are_not() -> None:
+    held = line(
+        "e1", State.WAITING, reason=Reason.OFF_PEAK, window=hours(22, 30), planned_start=clock(26)
     )
-    reworded = replace(
-        told,
-        written_at=NOW + HOUR,
-        windows=(replace(told.windows[0], message="9 free"),),
-        pools=(pool_row(POOL, sample(NOW, 4), 1, ((NOW, 0.5),), "", NOW),),
+    told = row(spec(trigger()), event("e1", 22, 30), status=Status(lines=(held,)))
+    planned = row(
+        spec(trigger()),
+        event("e1", 22, 30),
+        status=Status(lines=(replace(held, planned_start=clock(27)),), message="9 free"),
     )
-    moved = replace(told, windows=(row(spec(trigger()), event("e1", 23, 30)),))
+    moved = row(spec(trigger()), event("e1", 23, 30), status=Status(lines=(held,)))
+    pool = pool_row(POOL, sample(NOW, 5), 0, (), "", NOW)
+    fuller = pool_row(POOL, sample(NOW, 4), 1, ((NOW, 0.5),), "", NOW)
+    failed = replace(pool, message="gone")
 
-    assert without_live(told) == without_live(reworded)
-    assert without_live(told) != without_live(moved)
+    assert told.occurrences[0].planned_start == clock(26)
+    assert told != planned
+    assert still_window(told) == still_window(planned)
+    assert still_window(told) != still_window(moved)
+    assert still_pool(pool) == still_pool(fuller) != still_pool(failed)

@@ -38,6 +38,7 @@ class Harbour:
     end: datetime
     run_id: str | None = None
     state: str = "Planned"
+    planned_start: datetime | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> Document:
@@ -50,6 +51,7 @@ class Harbour:
             end=self.end,
             dag_run_id=self.run_id,
             trigger_time=self.start if self.run_id else None,
+            planned_start=self.planned_start,
             parameters=self.parameters,
         )
         window = Window(
@@ -65,7 +67,8 @@ class Harbour:
         )
         # The same event as another TrainingWindow sees it, which starts tw_current.
         current = replace(window, name="current", dag_id="tw_current")
-        quiet = replace(occurrence, dag_run_id=None, trigger_time=None, state="Planned")
+        state = "Waiting" if self.planned_start else "Planned"
+        quiet = replace(occurrence, dag_run_id=None, trigger_time=None, state=state)
         window = replace(window, occurrences=(quiet,))
         hidden = Window(namespace="secret", name="other", dag_id="not_of_this_airflow")
         pool = Pool(name="research/h100", capacity=32, free=9, promised=4)

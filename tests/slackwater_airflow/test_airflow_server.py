@@ -52,6 +52,7 @@ def airflow(
 def planned(harbour: Harbour) -> None:
     """Each test begins with a window six hours ahead."""
     harbour.run_id, harbour.state, harbour.parameters = None, "Planned", {}
+    harbour.planned_start = None
     harbour.move(whole(datetime.now(UTC)) + timedelta(hours=6))
 
 
@@ -153,8 +154,9 @@ def test_the_sensor_holds_no_slot_and_follows_a_moved_window(
     wait_until(
         lambda: state(airflow, "tw_named", "named-1", "wait") == "deferred", "deferred", 90, 0.3
     )
-    harbour.move(whole(datetime.now(UTC)) + timedelta(seconds=8))
-    opens = harbour.start
+    opens = whole(datetime.now(UTC)) + timedelta(seconds=8)
+    harbour.planned_start = opens + timedelta(hours=1)
+    harbour.move(opens)
 
     assert state(airflow, "tw_named", "named-1", "wait") == "deferred"
     run = airflow.wait_for_run("tw_named", "named-1", timeout=90)
@@ -162,6 +164,7 @@ def test_the_sensor_holds_no_slot_and_follows_a_moved_window(
     assert run["state"] == "success"
     assert datetime.fromisoformat(said["at"]) >= opens
     assert (said["window"], said["gpus"], said["lr"]) == ("research/nightly", 16, 0.1)
+    assert datetime.fromisoformat(said["planned_start"]) == harbour.planned_start
 
 
 def test_the_sensor_of_a_run_waits_for_its_own_window_by_conf_alone(airflow: Airflow) -> None:

@@ -89,6 +89,14 @@ def test_the_file_tells_the_times_and_conf_what_was_granted(file: Path) -> None:
     assert "lr" not in repr(found)
 
 
+def test_a_run_s_planned_start_is_told_where_one_was_made(file: Path) -> None:
+    write(file, running(planned_start=NOW - HOUR))
+    found = current_window(context(), file=file)
+    assert found.planned_start == NOW - HOUR
+    write(file, running())
+    assert found.again().planned_start is None
+
+
 def test_a_run_that_will_be_cancelled_stops_before(file: Path) -> None:
     write(file, running(cancel_time=NOW + HOUR))
     found = current_window(context(), file=file)

@@ -67,6 +67,7 @@ _occurrences = st.builds(
     pieces=st.lists(_spans, max_size=2).map(tuple),
     run_end=_maybe,
     cancel_time=_maybe,
+    planned_start=_maybe,
     cuts=st.lists(st.builds(Cut, _instants, _instants, _texts), max_size=2).map(tuple),
     dag_run_id=st.none() | _texts,
     trigger_time=_maybe,

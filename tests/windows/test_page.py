@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -192,3 +193,14 @@ def test_five_hundred_windows_take_a_fraction_of_a_second() -> None:
         best = min(best, time.process_time() - begun)
 
     assert best < 0.25  # the figure of 0.1 is measured by `make bench`, on a machine at rest
+
+
+def test_a_planned_start_is_shown_where_it_is_waited_for_and_not_after_it() -> None:
+    waits = occurrence("w", begins=-1, state="Waiting", planned_start=NOW + 5 * HOUR)
+    runs = replace(waits, state="Running")
+    html = render(document(window(waits)), NOW)
+
+    assert "planned for 03:04, until 05:04" in read(html).text
+    assert html.count("planned for Tue 24 Nov 03:04") == 2  # the mark and the table
+    assert 'class="plan" x=' in html
+    assert "planned for" not in render(document(window(runs)), NOW)

@@ -144,6 +144,7 @@ def _run(line: Line | None) -> dict[str, Any]:
     if line is None:
         return {}
     return {
+        "planned_start": line.planned_start,
         "dag_run_id": line.dag_run_id,
         "trigger_time": line.trigger_time,
         "start_time": line.start_time,
@@ -278,11 +279,18 @@ def _quarter_end(at: datetime) -> datetime:
     return midnight + ((at - midnight) // _QUARTER + 1) * _QUARTER
 
 
-def without_live(told: document.Document) -> document.Document:
-    """What of a document is worth writing at once: not the wording, not a pool's numbers."""
+def still_window(row: document.Window) -> document.Window:
+    """What of a TrainingWindow is worth writing at once: not the wording, nor a new plan (R16)."""
     return replace(
-        told,
-        written_at=datetime.min.replace(tzinfo=UTC),
-        windows=tuple(replace(window, message="") for window in told.windows),
-        pools=tuple(document.Pool(name=pool.name, message=pool.message) for pool in told.pools),
+        row,
+        message="",
+        occurrences=tuple(
+            replace(found, planned_start=None) if found.planned_start else found
+            for found in row.occurrences
+        ),
     )
+
+
+def still_pool(row: document.Pool) -> document.Pool:
+    """What of a GPUPool is worth writing at once: not its numbers."""
+    return document.Pool(name=row.name, message=row.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from slackwater.api.status import conditions_from_wire
 from slackwater.core.spec import Ref
 from slackwater.core.status import Truth
-from slackwater.core.windows_file import pool_row, window_row
+from slackwater.core.windows_file import pool_row, still_pool, still_window, window_row
 from slackwater.runtime.records import WindowRecord
 from slackwater.runtime.world import World
 from slackwater_windows.document import OPEN_STATES, Document, Pool, Window
@@ -138,8 +138,8 @@ class Board:
             return News.NONE
         row = window_row(ref, spec, record.status, record.layout, privacies, now)
         before = self._windows.rows.get(ref)
-        was = None if before is None else replace(before, message="")
-        return self._windows.take(ref, row, replace(row, message=""), was)
+        was = None if before is None else still_window(before)
+        return self._windows.take(ref, row, still_window(row), was)
 
     def _refresh_pool(self, ref: Ref, now: datetime) -> News:
         follower, held = self._world.pool(ref), self._world.pools[ref]
@@ -158,5 +158,5 @@ class Board:
             return News.NONE
         row = pool_row(ref, follower.sample, promised, follower.history, message, now)
         before = self._pools.rows.get(ref)
-        was = None if before is None else Pool(name=before.name, message=before.message)
-        return self._pools.take(ref, row, Pool(name=row.name, message=row.message), was)
+        was = None if before is None else still_pool(before)
+        return self._pools.take(ref, row, still_pool(row), was)

@@ -43,6 +43,7 @@ class CurrentWindow:
         start: when the window opened for this run.
         end: when the window ends; it follows the calendar while the run runs.
         cancel_time: when Slackwater will cancel the run; None where it will not.
+        planned_start: when the off-peak plan meant the run to start; None where none was made.
         gpus: GPUs granted to this run; 0 where none were asked for.
         per_pod: GPUs of each pod.
         pool: the GPUPool as `namespace/name`.
@@ -56,6 +57,7 @@ class CurrentWindow:
     start: datetime
     end: datetime
     cancel_time: datetime | None = None
+    planned_start: datetime | None = None
     gpus: int = 0
     per_pod: int = 1
     pool: str | None = None
@@ -275,6 +277,7 @@ def _live(
         start=piece,
         end=occurrence.until,
         cancel_time=occurrence.cancel_time,
+        planned_start=occurrence.planned_start,
         gpus=granted,
         per_pod=max(1, _number(conf.get("perPod"), window.per_pod)),
         pool=window.pool,

@@ -102,10 +102,13 @@ class TrainingWindowSensor(BaseSensorOperator):
 def _told(found: Found, wish: Wish) -> dict[str, Any]:
     if found.occurrence is None or found.window is None:
         return {"window": wish.window, "start": wish.start, "end": wish.end, "gpus": 0}
-    return {
+    told = {
         "window": found.window.ref,
         "occurrence": found.occurrence.id,
         "start": instant(found.occurrence.start),
         "end": instant(found.occurrence.until),
         "gpus": found.window.gpus,
     }
+    if found.occurrence.planned_start is not None:
+        told["planned_start"] = instant(found.occurrence.planned_start)
+    return told

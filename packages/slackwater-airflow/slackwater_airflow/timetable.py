@@ -59,7 +59,7 @@ class TrainingWindowTimetable(Timetable):
         ahead = [o for o in _ahead(found) if o.openings[-1][1] > now][:_TOLD]
         if not ahead:
             return f"{self.window} has no window ahead."
-        times = "; ".join(face.span(o.start, o.openings[-1][1]) for o in ahead)
+        times = "; ".join(_told(o, face) for o in ahead)
         return f"{times} ({face.name})"
 
     @description.setter
@@ -151,6 +151,13 @@ def _ahead(window: Window) -> Iterator[Occurrence]:
         if occurrence.openings and occurrence.start not in seen and not withdrawn:
             seen.add(occurrence.start)
             yield occurrence
+
+
+def _told(occurrence: Occurrence, face: Face) -> str:
+    """Such as "Mon 23 Nov 22:00 - 06:00, planned for Tue 24 Nov 03:15"."""
+    span = face.span(occurrence.start, occurrence.openings[-1][1])
+    planned = occurrence.coming_start
+    return span if planned is None else f"{span}, planned for {face.both(planned)}"
 
 
 def _interval(occurrence: Occurrence) -> DataInterval:

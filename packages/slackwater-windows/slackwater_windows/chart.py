@@ -118,6 +118,10 @@ def _shapes(occurrence: Occurrence, face: Face, axis: Axis) -> list[str]:
         if bar := axis.bar(start, end, state_class(occurrence.state), 6, 22):
             words = f"{face.span(start, end)}: {escaped(occurrence.state)}"
             found.append(f"{bar}<title>{words}</title></rect>")
+    if (planned := occurrence.coming_start) is not None and (
+        bar := axis.bar(planned, planned, "plan", 2, 30)
+    ):
+        found.append(f"{bar}<title>planned for {face.both(planned)}</title></rect>")
     return found
 
 

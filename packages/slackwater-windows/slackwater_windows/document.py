@@ -58,6 +58,7 @@ class Occurrence:
         run_end: end of the window of its run, which may be later than `end`.
         cancel_time: when its run is or would be cancelled; None where nothing cancels it.
         cuts: what was taken from it.
+        planned_start: when its run is planned to start, with `startPolicy: OffPeak`; else None.
         dag_run_id: the run, once there is one.
         trigger_time: when Airflow had accepted the run.
         start_time: when the run began to run.
@@ -77,6 +78,7 @@ class Occurrence:
     run_end: datetime | None = None
     cancel_time: datetime | None = None
     cuts: tuple[Cut, ...] = ()
+    planned_start: datetime | None = None
     dag_run_id: str | None = None
     trigger_time: datetime | None = None
     start_time: datetime | None = None
@@ -96,6 +98,11 @@ class Occurrence:
     def until(self) -> datetime:
         """End of the window of its run."""
         return self.run_end or self.end
+
+    @property
+    def coming_start(self) -> datetime | None:
+        """When its run is planned to start; None where none is planned, or it has begun."""
+        return self.planned_start if self.state == "Waiting" else None
 
     def is_open(self, now: datetime) -> bool:
         """Whether a run may start now."""

@@ -206,6 +206,8 @@ def _open_now(windows: list[Window], face: Face) -> str:
             ends = f"until {face.time(until)}, {lasting(left)} left"
             if left <= timedelta():
                 ends = f"window ended {face.time(until)}"
+            elif occurrence.coming_start is not None:
+                ends = f"planned for {face.time(occurrence.coming_start)}, {ends}"
             items.append(
                 f"<li>{_state(occurrence.state)}<div><b>{escape(window.ref)}</b> "
                 f'<span class="dag">{escape(window.dag_id)}</span><br>{escape(window.message)}'
@@ -237,6 +239,7 @@ _LEGEND: Final = (
         for name, words in (
             ("p", "planned"),
             ("w", "open, waiting"),
+            ("plan", "planned start"),
             ("r", "running"),
             ("s", "succeeded"),
             ("f", "failed"),
@@ -296,6 +299,8 @@ def _occurrence(occurrence: Occurrence, face: Face) -> str:
     when = "<br>".join(face.span(start, end) for start, end in openings)
     if not openings:
         when = f"{face.both(occurrence.start)} (nothing is left of it)"
+    if occurrence.coming_start is not None:
+        when += f"<br>planned for {face.both(occurrence.coming_start)}"
     cuts = "<br>".join(
         f"{escaped(cut.entry) or 'outside every Allow'} {face.time(cut.start)} - {face.time(cut.end)}"
         for cut in occurrence.cuts

@@ -82,6 +82,7 @@ details[open] .who::before{transform:rotate(90deg);left:2px;top:10px}
 .strip .bg{fill:var(--shade)}.strip .day{stroke:var(--line)}.strip .nowline{stroke:var(--now)}
 rect.p{fill:var(--planned)}rect.w{fill:var(--waiting)}rect.r{fill:var(--running)}
 rect.s{fill:var(--good)}rect.f{fill:var(--bad)}rect.g{fill:var(--gone)}
+rect.plan{fill:var(--ink)}
 rect.cut{fill:url(#cut);stroke:var(--deny);stroke-width:.6}
 #cut path{stroke:var(--deny)}
 .used{fill:var(--used)}.promised{fill:var(--promised)}.free{fill:var(--free)}

@@ -138,6 +138,7 @@ def _occurrence(occurrence: Occurrence) -> dict[str, Any]:
     times = {
         "runEnd": occurrence.run_end,
         "cancelTime": occurrence.cancel_time,
+        "plannedStart": occurrence.planned_start,
         "triggerTime": occurrence.trigger_time,
         "startTime": occurrence.start_time,
         "endTime": occurrence.end_time,
@@ -272,6 +273,7 @@ def _read_occurrence(wire: Mapping[str, Any]) -> Occurrence:
         ),
         run_end=_maybe(wire.get("runEnd")),
         cancel_time=_maybe(wire.get("cancelTime")),
+        planned_start=_maybe(wire.get("plannedStart")),
         cuts=_all(wire.get("cuts"), _read_cut),
         dag_run_id=_text(wire.get("dagRunId")),
         trigger_time=_maybe(wire.get("triggerTime")),
