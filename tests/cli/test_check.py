@@ -82,22 +82,10 @@ def test_everything_that_is_referred_to_gets_a_tick(bench: Bench, server: FakeAi
 
     assert (printed.code, printed.err) == (0, "")
     assert printed.out.splitlines() == [
-        (
-            "✓  Calendar research/team"
-            "                                                                 1 event."
-        ),
-        (
-            "✓  GPUPool research/box"
-            "                                                                   8 of 8 GPUs free."
-        ),
-        (
-            "✓  AirflowInstance research/default"
-            "                                                       Airflow 3.3.2."
-        ),
-        (
-            "✓  DAG train in AirflowInstance research/default"
-            "                                          DAG train can be triggered."
-        ),
+        "✓  Calendar research/team: 1 event.",
+        "✓  GPUPool research/box: 8 of 8 GPUs free.",
+        "✓  AirflowInstance research/default: Airflow 3.3.2.",
+        "✓  DAG train in AirflowInstance research/default: DAG train can be triggered.",
         "✓  TrainingWindow research/nightly may use Calendar research/team",
         "✓  TrainingWindow research/nightly may use 8 GPUs of GPUPool research/box",
         "✓  TrainingWindow research/nightly may use DAG train in AirflowInstance research/default",

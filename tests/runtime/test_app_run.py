@@ -136,7 +136,7 @@ async def test_a_file_that_cannot_be_read_is_told_and_counts_once_it_is_mended(
     path.write_text(good.replace("spec:", "spec: ]"))
     async with quay.running():
         assert "nightly.yaml: document 1: line 6, column 7: is not valid YAML" in caplog.text
-        assert "1 of the files could not be read" in caplog.text
+        assert "faults in the files: 1" in caplog.text
         assert "found 0 TrainingWindows, 1 GPUPool and 1 AirflowInstance" in caplog.text
         path.write_text(good)
         await until(quay.runs)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from slackwater.cli.laid_out import ask, read_calendar, warning
 from slackwater.cli.opened import Opened
-from slackwater.cli.reading import Screen, columns, counted
+from slackwater.cli.reading import Screen, counted, paragraph
 from slackwater.core.allot import Pool, unusable
 from slackwater.core.early import early_conf_gate
 from slackwater.core.event import Snapshot
@@ -280,20 +280,22 @@ def _held(finding: Finding, policy: StopPolicy) -> Finding:
 
 
 def as_text(findings: Sequence[Finding], screen: Screen) -> Iterator[str]:
-    """A line for each, with a tick or a cross; the sentence and the remedy beside what is wrong."""
+    """A line for each, with a tick or a cross; below it what is wrong or noted, and the remedy."""
     if not findings:
         yield "There is nothing to check."
         return
     tick, cross = ("✓", "✗") if screen.unicode else ("ok", "FAILED")
-    rows = []
     for finding in findings:
         mark = screen.good(tick) if finding.ok else screen.bad(cross)
-        remedies = [WORDS[note].remedy for note in finding.notes]
-        texts = [finding.sentence, finding.remedy, " ".join([finding.note, *remedies]).strip()]
-        rows.append((mark, finding.about, "\n".join(text for text in texts if text)))
-    yield from columns(rows, screen.width)
-    failed = sum(not finding.ok for finding in findings)
+        fine = f": {finding.sentence}" if finding.ok and finding.sentence else ""
+        yield f"{mark}  {finding.about}{fine}"
+        remedies = " ".join(WORDS[note].remedy for note in finding.notes)
+        wrong = "" if finding.ok else f"{finding.sentence} {finding.remedy}"
+        for text in (wrong, f"{finding.note} {remedies}"):
+            if text.strip():
+                yield from paragraph(text.strip(), screen.width, "   ")
     yield ""
+    failed = sum(not finding.ok for finding in findings)
     if failed:
         yield screen.bad(f"{failed} of {len(findings)} not in order.")
     else:

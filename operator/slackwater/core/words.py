@@ -83,7 +83,8 @@ WORDS: Final[dict[Reason, Word]] = {
     ),
     _R.SECRET_NOT_FOUND: Word(
         "Secret {ref} does not exist or cannot be read.",
-        "Create it in the namespace of the object that names it.",
+        "Create it in the namespace of the object that names it; without a cluster, as files "
+        "--secrets DIR/NAMESPACE/NAME/KEY.",
         True,
     ),
     _R.SECRET_KEY_NOT_FOUND: Word(

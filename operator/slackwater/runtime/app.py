@@ -309,7 +309,7 @@ def _greet(
     _log.info("Slackwater %s found %s in %s", __version__, _found(objects), where)
     if problems:
         _log.warning(
-            "%d of the files could not be read, see above; each is read again when it changes",
+            "faults in the files: %d, see above; each file is read again when it changes",
             problems,
         )
     secrets = "no secrets directory (--secrets)"

@@ -14,7 +14,7 @@ from typing import Final
 
 from slackwater.core.reserve import Reservations
 from slackwater.core.spec import Ref
-from slackwater.errors import Conflict, Gone, SlackwaterError
+from slackwater.errors import AirflowError, Conflict, Gone, SlackwaterError
 from slackwater.ports import (
     Airflow,
     CalendarSource,
@@ -333,7 +333,9 @@ class Engine:
                 self._again(key)  # the store gives the newer object; look again even if not
             except SlackwaterError as error:
                 self._resting[key] = self._again(key)
-                LOG.warning("%s: %s", key, error)
+                # What an Airflow says or does not say is told by its follower and by the status.
+                level = logging.DEBUG if isinstance(error, AirflowError) else logging.WARNING
+                LOG.log(level, "%s: %s", key, error)
             except Exception:
                 self._resting[key] = self._again(key)
                 LOG.exception("%s: unexpected failure; it is tried again", key)
