@@ -25,7 +25,7 @@ demo-cluster: .venv ## the same story on a real kube-apiserver with the chart's 
 test: .venv ## every test, real servers included
 	$(PYTEST) -n $(JOBS) -m "not server" --ignore=tests/simulation tests
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
-	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow airflow-fab kubernetes helm
+	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow airflow-fab airflow-keycloak kubernetes helm
 	$(PYTEST) -m server --ignore=tests/simulation tests
 
 .PHONY: test-fast
@@ -53,6 +53,10 @@ generate: .venv ## write generated files anew
 	$(RUN) python hack/sync_chart.py
 	$(RUN) python hack/reference.py
 	$(RUN) ruff format .
+
+.PHONY: screenshots
+screenshots: .venv ## take the documentation's pictures anew, of a real Airflow in a browser
+	$(RUN) python hack/screenshots.py
 
 .PHONY: bench
 bench: .venv ## measured figures, as ratios side by side

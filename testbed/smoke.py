@@ -135,6 +135,7 @@ BUILDS: dict[str, Callable[[], object]] = {
     "caldav": caldav.find,
     "airflow": airflow.find,
     "airflow-fab": lambda: airflow.find("fab"),
+    "airflow-keycloak": lambda: airflow.find("keycloak"),
     "kubernetes": kubernetes.binaries.find_all,
     "helm": helm.find,
 }

@@ -21,6 +21,7 @@ LOCKS = {
     ("simple", "3.3"): HERE / "requirements.txt",
     ("simple", "3.2"): HERE / "requirements-3.2.txt",
     ("fab", "3.3"): HERE / "requirements-fab.txt",
+    ("keycloak", "3.3"): HERE / "requirements-keycloak.txt",
 }
 SAMPLE_DAGS = HERE / "dags"
 
@@ -49,12 +50,15 @@ _QUICK = {
 
 # Roles of the simple auth manager, as FAB's auth manager calls them.
 _FAB_ROLES = {"admin": "Admin", "op": "Op", "user": "User", "viewer": "Viewer"}
-_FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+_MANAGERS = {
+    "fab": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+    "keycloak": "airflow.providers.keycloak.auth_manager.keycloak_auth_manager.KeycloakAuthManager",
+}
 
 
 def find(auth: str = "simple", version: str = "3.3") -> Path:
     """The Python of the environment that has Airflow of this version, with this auth manager."""
-    name = "airflow-fab" if auth == "fab" else "airflow"
+    name = "airflow" if auth == "simple" else f"airflow-{auth}"
     return pythons.environment(name, LOCKS[auth, version])
 
 
@@ -65,7 +69,8 @@ class Airflow(Server):
     `database`: "sqlite" or a PostgreSQL URL. SQLite answers concurrent writes with 500, so
     whoever writes in parallel needs PostgreSQL.
     `users`: name → role; the password is the name.
-    `auth`: "simple", or "fab" for the auth manager of Flask AppBuilder (SQLite only).
+    `auth`: "simple"; "fab" for the auth manager of Flask AppBuilder, "keycloak" for Keycloak's,
+    whose server the settings name (both SQLite only).
     `settings`: more of Airflow's options, as {"section.key": value}.
     `variables`: of its environment, besides its own.
     `extra_packages`: requirements or project directories, installed without their
@@ -161,8 +166,8 @@ class Airflow(Server):
             **_QUICK,
             **self.settings,
         }
-        if self.auth == "fab":
-            options["core.auth_manager"] = _FAB
+        if self.auth in _MANAGERS:
+            options["core.auth_manager"] = _MANAGERS[self.auth]
         variables = {f"AIRFLOW__{k.upper().replace('.', '__')}": v for k, v in options.items()}
         path = [str(self.home / "extra"), *map(str, self.pythonpath)]
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ async def test_a_wrong_client_secret_is_told_and_tried_once_in_half_a_minute(
             await airflow.run("train", "r1")
         assert failed.value.reason is Reason.UNAUTHORIZED
         assert "ebb" not in str(failed.value)
-    assert calls(fake, "POST", "/auth/token") == [401]
+    assert calls(fake, "POST", "/auth/token") == [403]
     secrets.values["client"] = "tide"
     assert await airflow.run("train", "r1") is None
 
@@ -95,3 +96,21 @@ async def test_an_identity_whose_file_is_gone_is_told_without_its_path(
     assert failed.value.reason is Reason.IDENTITY_UNREADABLE
     assert failed.value.sentence == "The token of identity ci cannot be read."
     assert str(tmp_path) not in repr(failed.value)
+
+
+async def test_a_login_is_renewed_before_keycloak_s_own_token_in_it_ends(
+    opened: Open, fake: FakeAirflow, secrets: Secrets, clock: Clock
+) -> None:
+    secrets.values["client"] = "tide"
+    fake.tokens.inner_life = timedelta(minutes=5)
+    airflow = await opened(auth=CLIENT)
+    await airflow.run("train", "r1")
+    clock.advance(minutes=3, seconds=50)
+    await airflow.run("train", "r1")
+    assert calls(fake, "POST", "/auth/token") == [201]
+    clock.advance(seconds=20)
+    await airflow.run("train", "r1")
+    assert calls(fake, "POST", "/auth/token") == [201, 201]
+    clock.advance(minutes=30)
+    await airflow.run("train", "r1")
+    assert calls(fake, "GET") == [404] * 4

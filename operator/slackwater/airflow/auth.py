@@ -236,15 +236,35 @@ def _digest(secret: str) -> str:
 def _life(token: str, clock: Clock, *, fresh: bool) -> timedelta | None:
     """How long a JWT (RFC 7519) has from now; None for what is none or does not tell.
 
-    A fresh one was issued just now, so our clock and the server's need not agree.
+    A fresh one was issued just now, so our clock and the server's need not agree. A token of
+    Keycloak's auth manager carries Keycloak's own, which ends sooner and by which each request is
+    decided (apache-airflow-providers-keycloak, `generate_api_jwt`); the shorter life counts.
     """
-    parts = token.split(".")
+    claims = _claims(token)
+    inner = _claims(claims.get("access_token"))
+    lives = [_left(found, clock, fresh=fresh) for found in (claims, inner)]
+    return min((life for life in lives if life is not None), default=None)
+
+
+def _claims(token: object) -> Mapping[str, object]:
+    """What a JWT says; nothing where it is none."""
+    parts = token.split(".") if isinstance(token, str) else []
     if len(parts) != 3:
-        return None
+        return {}
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        now = clock.now().timestamp()
-        life = timedelta(seconds=claims["exp"] - (claims.get("iat", now) if fresh else now))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _left(claims: Mapping[str, object], clock: Clock, *, fresh: bool) -> timedelta | None:
+    now = clock.now().timestamp()
+    end, begin = claims.get("exp"), claims.get("iat", now) if fresh else now
+    if not isinstance(end, int | float) or not isinstance(begin, int | float):
+        return None
+    try:
+        life = timedelta(seconds=end - begin)
+    except (ValueError, OverflowError):
         return None
     return life if life > timedelta() or not fresh else None
