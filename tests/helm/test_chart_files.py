@@ -16,6 +16,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.helm.dockerfile import instructions, stages
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "slackwater"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -169,12 +171,6 @@ def test_the_chart_has_the_version_of_the_package() -> None:
 # --- the image
 
 
-def instructions() -> list[tuple[str, str]]:
-    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
-
-
 def test_the_image_copies_what_exists_and_is_not_ignored() -> None:
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line.removeprefix("!") for line in ignore if line.startswith("!")}
@@ -189,6 +185,23 @@ def test_the_image_copies_what_exists_and_is_not_ignored() -> None:
     assert {package["readme"], *package["license-files"]} <= copied
     for source in copied:
         assert (ROOT / source).exists(), source
+
+
+def test_every_base_of_the_image_has_a_version_and_the_last_is_that_of_the_build() -> None:
+    bases = [base.split()[0] for base, _ in stages()]
+    assert len(bases) == 3
+    for base in bases:
+        assert re.search(r":\d+\.\d+(\.\d+)?(-slim)?(@sha256:[0-9a-f]{64})?$", base), base
+    # A virtual environment holds a link to the Python that it was made by.
+    assert bases[1] == bases[2]
+
+
+def test_no_step_of_the_image_leaves_a_cache_in_a_layer() -> None:
+    runs = [rest for _, found in stages() for name, rest in found if name == "RUN"]
+    assert len(runs) == 3
+    for run in runs:
+        assert ("uv " in run) == ("--mount=type=cache,target=" in run), run
+        assert "apt" not in run
 
 
 def test_the_image_runs_as_nobody_and_without_build_tools() -> None:
