@@ -7,7 +7,7 @@ import base64
 import json
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +190,35 @@ class Page:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
+    async def until(self, expression: str, seconds: float = 30) -> None:
+        """Wait until a JavaScript expression is true; one that throws is not true yet.
+
+        Nor is one that a change of the page cuts off.
+        """
+        attempt = f"(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()"
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    with suppress(RuntimeError):
+                        if await self.evaluate(attempt):
+                            return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            shown = await self.evaluate(
+                "location.href + '\\n' + document.body.innerText.slice(0, 800)"
+            )
+            raise TimeoutError(f"not within {seconds} s: {expression}\n{shown}") from None
+
+    async def type(self, text: str) -> None:
+        """Write into what has the focus."""
+        await self.call("Input.insertText", text=text)
+
     async def press(self, key: str) -> None:
         """Press and release one key, such as Tab or Enter."""
-        codes = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "Escape": (27, "")}
+        codes = {
+            "Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, ""), " ": (32, " "),
+            "ArrowDown": (40, ""),
+        }  # fmt: skip
         code, text = codes[key]
         common = {"key": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code}
         await self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)

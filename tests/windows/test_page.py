@@ -204,3 +204,28 @@ def test_a_planned_start_is_shown_where_it_is_waited_for_and_not_after_it() -> N
     assert html.count("planned for Tue 24 Nov 03:04") == 2  # the mark and the table
     assert 'class="plan" x=' in html
     assert "planned for" not in render(document(window(runs)), NOW)
+
+
+def test_a_pool_that_was_never_read_shows_no_bar_and_one_without_history_says_so() -> None:
+    unread = Pool(name="research/h100", message="It cannot be reached.")
+    young = Pool(name="research/h100", capacity=8, free=3, utilization_percent=60.0)
+    fixed = Pool(name="research/h100", capacity=8, free=3)
+
+    html = render(document(window(), pools=(unread,)), NOW)
+    assert "not read yet" in html
+    assert "It cannot be reached." in html
+    assert 'class="used"' not in html
+    assert "no load of the last day yet" in render(document(window(), pools=(young,)), NOW)
+    assert "no load" not in render(document(window(), pools=(fixed,)), NOW)
+    assert "5 used" in render(document(window(), pools=(fixed,)), NOW)
+
+
+def test_without_a_window_ahead_it_says_so() -> None:
+    assert "no window ahead" in read(render(document(window()), NOW)).text
+    assert "until the next window" in read(render(document(window(occurrence())), NOW)).text
+
+
+def test_the_only_window_of_a_dag_is_open_at_once() -> None:
+    told = document(window(occurrence("a")), window(occurrence("b"), name="b", dag_id="other"))
+    assert "<details open>" in render(told, NOW, View(dag_id="other"))
+    assert "<details open>" not in render(told, NOW, View(query="other"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from aiohttp import web
@@ -40,6 +41,35 @@ def harbour() -> Document:
     return document(window(*nights), waiting, pools=(pool,))
 
 
+def longest() -> Document:
+    """Names, reasons and run ids as long as Kubernetes and Airflow allow them."""
+    ref = f"{'n' * 63}/{'p' * 63}"
+    cuts = tuple(
+        Cut(NOW + (26 + n) * HOUR, NOW + (26.5 + n) * HOUR, f"{'e' * 60}-{n}") for n in range(8)
+    )
+    lines = (
+        occurrence("w", begins=-1, state="Waiting", planned_start=NOW + 2 * HOUR),
+        occurrence("c", begins=25, lasts=9, cuts=cuts),
+        occurrence(
+            "r",
+            begins=-9,
+            state="Failed",
+            dag_run_id="q" * 200,
+            start_time=NOW - 9 * HOUR,
+            end_time=NOW - 8 * HOUR,
+        ),
+    )
+    row = window(
+        *lines,
+        name="w" * 63,
+        namespace="n" * 63,
+        dag_id="d" * 250,
+        pool=ref,
+        message=f"Waiting for 16 GPUs in {ref} since 20:34: 9 free.",
+    )
+    return document(row, pools=(Pool(name=ref, message=f"{'m' * 200}."),))
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
     with Chromium() as browser:
@@ -49,11 +79,13 @@ def chromium() -> Iterator[Chromium]:
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
     async def answer(request: web.Request) -> web.Response:
-        text = render(harbour(), NOW, View.asked(request.query))
+        told = longest() if request.path == "/longest" else harbour()
+        text = render(told, NOW, View.asked(request.query))
         return web.Response(body=text.encode(), headers=headers(framed=False))
 
     app = web.Application()
     app.router.add_get("/", answer)
+    app.router.add_get("/longest", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -143,9 +175,21 @@ async def test_no_width_needs_scrolling_sideways(
     chromium: Chromium, address: str, width: int
 ) -> None:
     async with chromium.page(width=width, height=900) as page:
+        for path in ("", "longest"):
+            await page.open(f"{address}{path}")
+            await page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+async def test_the_days_have_room_for_their_names_on_a_phone(
+    chromium: Chromium, address: str
+) -> None:
+    ends = "[...document.querySelectorAll('.days text')].map(t => t.getBoundingClientRect())"
+    async with chromium.page(width=360, height=900) as page:
         await page.open(address)
-        await page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        edges = await page.evaluate(f"{ends}.map(r => [r.left, r.right])")
+    assert len(edges) == 7
+    assert all(end <= start for (_, end), (start, _) in pairwise(edges))
 
 
 def _luminance(color: str) -> float:

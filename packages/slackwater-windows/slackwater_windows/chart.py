@@ -84,9 +84,15 @@ def day_labels(face: Face, axis: Axis) -> str:
     for number, midnight in enumerate(axis.midnights[:-1]):
         percent = axis.x(midnight) / WIDTH * 100
         today = ' class="today"' if number == 0 else ""
-        text = "Today" if number == 0 else face.day(midnight)
+        text = "Today" if number == 0 else _day_label(face.day(midnight))
         labels.append(f'<text x="{percent:.2f}%" y="15"{today}>{text}</text>')
     return f'<svg aria-hidden="true">{"".join(labels)}</svg>'
+
+
+def _day_label(day: str) -> str:
+    """The weekday, and the date where there is room for it."""
+    weekday, _, date = day.partition(" ")
+    return f'{weekday}<tspan class="date"> {date}</tspan>'
 
 
 def strip(window: Window, face: Face, axis: Axis) -> str:
@@ -126,8 +132,10 @@ def _shapes(occurrence: Occurrence, face: Face, axis: Axis) -> list[str]:
 
 
 def stock(pool: Pool) -> str:
-    """What a pool holds as one bar: used, promised, free."""
-    capacity = max(1, pool.capacity or 0)
+    """What a pool holds as one bar: used, promised, free; nothing where that is not known."""
+    if pool.capacity is None:
+        return ""
+    capacity = max(1, pool.capacity)
     free = min(capacity, max(0, pool.free or 0))
     promised = min(free, max(0, pool.promised))
     parts = (("used", capacity - free), ("promised", promised), ("free", free - promised))

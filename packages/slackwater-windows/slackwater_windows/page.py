@@ -153,10 +153,11 @@ def _tiles(windows: list[Window], pools: list[Pool], face: Face) -> str:
         if occurrence.state == "Planned" and occurrence.start > face.now and occurrence.openings
     ]
     following = min(upcoming, default=None)
+    ahead = (lasting(following - face.now), "until the next window") if following else None
     tiles = [
         (str(running), "running now"),
         (str(waiting), f"waiting for {'its' if waiting == 1 else 'their'} moment"),
-        (lasting(following - face.now) if following else "none", "until the next window"),
+        ahead or ("none", "no window ahead"),
     ]
     measured = [pool for pool in pools if pool.capacity is not None]
     if measured:
@@ -188,10 +189,12 @@ def _pool(pool: Pool, face: Face) -> str:
     if pool.sample_time is not None:
         said.append(f"measured {face.time(pool.sample_time)}")
     warning = f'<p class="warn">{escape(pool.message)}</p>' if pool.message else ""
+    tide = chart.tide(pool, face.now)
+    if not tide and pool.utilization_percent is not None:
+        said.append("no load of the last day yet")
     return (
         f'<div class="card pool"><h3>{escape(pool.name)}</h3>{numbers}'
-        f"<p>{escape(' - '.join(said))}</p>{warning}{chart.stock(pool)}"
-        f"{chart.tide(pool, face.now) or '<p></p>'}</div>"
+        f"<p>{escape(' - '.join(said))}</p>{warning}{chart.stock(pool)}{tide or '<p></p>'}</div>"
     )
 
 
@@ -224,7 +227,9 @@ def _week(windows: list[Window], face: Face, view: View) -> str:
         words = "No TrainingWindow"
         words += " matches." if view.query else " triggers this DAG." if view.dag_id else " yet."
         return f'<h2 id="week">Seven days</h2><p class="card empty">{words}</p>'
-    rows = "".join(_row(window, face, axis) for window in windows)
+    # The tab of one DAG is there to be read, not to be searched.
+    opened = bool(view.dag_id) and len(windows) == 1
+    rows = "".join(_row(window, face, axis, opened=opened) for window in windows)
     return (
         f'<h2 id="week">Seven days</h2><div class="days"><span>{escape(face.name)}</span>'
         f'{chart.day_labels(face, axis)}</div><div class="rows">{rows}</div>{_LEGEND}'
@@ -234,26 +239,27 @@ def _week(windows: list[Window], face: Face, view: View) -> str:
 _LEGEND: Final = (
     '<p class="legend">'
     + "".join(
-        f'<span><svg width="16" height="10" aria-hidden="true"><rect class="{name}" width="16" '
-        f'height="10" rx="2"/></svg>{words}</span>'
-        for name, words in (
-            ("p", "planned"),
-            ("w", "open, waiting"),
-            ("plan", "planned start"),
-            ("r", "running"),
-            ("s", "succeeded"),
-            ("f", "failed"),
-            ("g", "missed, skipped or cancelled"),
-            ("cut", "cut away"),
+        f'<span><svg width="{width}" height="10" aria-hidden="true"><rect class="{name}" '
+        f'width="{width}" height="10" rx="{rx}"/></svg>{words}</span>'
+        for name, words, width, rx in (
+            ("p", "planned", 16, 2),
+            ("w", "open, waiting", 16, 2),
+            ("plan", "planned start", 3, 1),
+            ("r", "running", 16, 2),
+            ("s", "succeeded", 16, 2),
+            ("f", "failed", 16, 2),
+            ("g", "missed, skipped or cancelled", 16, 2),
+            ("cut", "cut away", 16, 2),
         )
     )
     + "</p>"
 )
 
 
-def _row(window: Window, face: Face, axis: chart.Axis) -> str:
+def _row(window: Window, face: Face, axis: chart.Axis, *, opened: bool) -> str:
     return (
-        f'<details><summary><span class="who"><b>{escape(window.name)}</b> '
+        f"<details{' open' if opened else ''}><summary>"
+        f'<span class="who"><b>{escape(window.name)}</b> '
         f'<span class="dag">{escape(window.namespace)}</span>'
         f"<small>{escape(_why(window))}</small></span>"
         f"{chart.strip(window, face, axis)}</summary>{_body(window, face)}</details>"
@@ -294,6 +300,9 @@ def _nearest(occurrences: Iterable[Occurrence], now: datetime) -> list[Occurrenc
     return sorted(near, key=lambda o: (o.start, o.id))
 
 
+_WIDE: Final = ' class="cuts"'
+
+
 def _occurrence(occurrence: Occurrence, face: Face) -> str:
     openings = occurrence.openings
     when = "<br>".join(face.span(start, end) for start, end in openings)
@@ -318,8 +327,8 @@ def _occurrence(occurrence: Occurrence, face: Face) -> str:
         if length := _length(occurrence):
             run += f"<br>{length}"
     return (
-        f"<tr><td>{when}</td><td>{_state(occurrence.state)}</td><td>{'<br>'.join(why)}</td>"
-        f"<td>{cuts}</td><td>{run}</td></tr>"
+        f'<tr><td class="when">{when}</td><td>{_state(occurrence.state)}</td>'
+        f"<td>{'<br>'.join(why)}</td><td{cuts and _WIDE}>{cuts}</td><td>{run}</td></tr>"
     )
 
 
@@ -334,7 +343,7 @@ def _last_runs(windows: list[Window], face: Face) -> str:
         return ""
     ended.sort(key=lambda row: row[0], reverse=True)
     rows = "".join(
-        f"<tr><td>{face.both(at)}</td><td>{_state(occurrence.state)}</td>"
+        f'<tr><td class="when">{face.both(at)}</td><td>{_state(occurrence.state)}</td>'
         f"<td>{escape(window.ref)}</td><td>{escape(window.dag_id)}</td>"
         f"<td>{_length(occurrence)}</td><td>{escape(occurrence.reason)}</td></tr>"
         for at, window, occurrence in ended[:LAST_RUNS]

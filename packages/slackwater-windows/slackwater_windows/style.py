@@ -18,7 +18,7 @@ CSS: Final = """
 *{box-sizing:border-box}
 html{background:var(--sea);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Liberation Sans",sans-serif}
-body{margin:0 auto;max-width:1240px;padding:24px 24px 48px}
+body{margin:0 auto;max-width:1240px;padding:24px 24px 48px;overflow-wrap:anywhere}
 a{color:var(--accent)}
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px;border-radius:6px}
 .skip{position:absolute;left:-999px;top:8px;background:var(--foam);padding:8px 14px;border-radius:8px}
@@ -51,22 +51,25 @@ font-variant-numeric:tabular-nums}
 .pool .tide{margin:8px -18px 0;width:calc(100% + 36px);height:56px;margin-top:auto}
 .warn{color:var(--bad)}
 .now{list-style:none;margin:0;padding:0}
-.now li{display:grid;grid-template-columns:108px 1fr auto;gap:4px 16px;padding:11px 18px;
+.now li{display:grid;grid-template-columns:108px minmax(0,1fr) auto;gap:4px 16px;padding:11px 18px;
 border-top:1px solid var(--grid);align-items:baseline}
 .now li:first-child{border-top:0}
 .now small,.dag{color:var(--soft)}
+.now small{max-width:340px}
 .state{display:inline-flex;gap:7px;align-items:center;font-weight:600;font-size:13px;white-space:nowrap}
 .state i{width:9px;height:9px;border-radius:50%;background:var(--gone);flex:none}
 .state.w i{background:var(--waiting)}.state.r i{background:var(--running)}
 .state.s i{background:var(--good)}.state.f i{background:var(--bad)}.state.p i{background:var(--planned)}
-.days,summary{display:grid;grid-template-columns:minmax(190px,300px) 1fr;gap:16px;align-items:center}
-.days{padding:0 17px 4px 13px;color:var(--soft);font-size:12px}
+.days,summary{display:grid;grid-template-columns:minmax(190px,300px) minmax(0,1fr);gap:16px;
+align-items:center}
+.days{padding:4px 17px 4px 13px;color:var(--soft);font-size:12px;position:sticky;top:0;z-index:1;
+background:var(--sea)}
 .days>span{padding-left:22px}
 .days svg{width:100%;height:20px;overflow:visible}
 .days text{fill:var(--soft);font-size:12px}
 .days .today{fill:var(--ink);font-weight:700}
 details{margin-top:-1px;border-radius:0}
-.rows details:first-of-type{border-radius:14px 14px 0 0}
+.rows details:first-of-type{border-radius:14px 14px 0 0;margin-top:0}
 .rows details:last-of-type{border-radius:0 0 14px 14px}
 .rows details:only-of-type{border-radius:14px}
 summary{padding:9px 16px 9px 12px;cursor:pointer;list-style:none;border-radius:inherit}
@@ -87,23 +90,28 @@ rect.cut{fill:url(#cut);stroke:var(--deny);stroke-width:.6}
 #cut path{stroke:var(--deny)}
 .used{fill:var(--used)}.promised{fill:var(--promised)}.free{fill:var(--free)}
 .area{fill:var(--accent);opacity:.2}.crest{fill:none;stroke:var(--accent);stroke-width:1.5}
-.body{padding:4px 18px 18px 34px}
+.body{padding:4px 18px 18px 34px;min-width:0}
 .body p{margin:4px 0 12px;max-width:80ch}
 .facts{display:flex;flex-wrap:wrap;gap:4px 26px;margin:0 0 12px;font-size:13px}
 .facts dt{color:var(--soft);display:inline}.facts dd{display:inline;margin:0 0 0 6px}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:13px}
+table{border-collapse:collapse;width:100%;font-size:13px;overflow-wrap:break-word}
 th{text-align:left;font-weight:600;color:var(--soft);padding:6px 14px 6px 0;white-space:nowrap}
 td{border-top:1px solid var(--grid);padding:6px 14px 6px 0;vertical-align:top;
 font-variant-numeric:tabular-nums}
-td code{font-size:12px;overflow-wrap:anywhere}
+.when{white-space:nowrap}
+td code{font-size:12px;display:inline-block;min-width:220px;overflow-wrap:anywhere}
+.cuts{min-width:200px}
 .table{padding:8px 18px}
 .legend{display:flex;flex-wrap:wrap;gap:6px 18px;color:var(--soft);font-size:12px;margin:12px 2px 0}
 .legend span{display:inline-flex;gap:6px;align-items:center}
 .empty{padding:26px 18px;color:var(--soft);text-align:center}
 footer{margin-top:34px;color:var(--soft);font-size:13px;display:flex;flex-wrap:wrap;gap:6px 20px}
-@media (max-width:720px){body{padding:16px}.who,.days>*,summary>*{min-width:0}.days,summary{grid-template-columns:1fr;gap:6px}
-.days>span:first-child{display:none}.now li{grid-template-columns:1fr}form{margin-left:0}}
+@media (max-width:720px){body{padding:16px}.who,.days>*,summary>*{min-width:0}
+.days,summary{grid-template-columns:minmax(0,1fr);gap:6px}.days>span:first-child,.date{display:none}
+.now li{grid-template-columns:minmax(0,1fr)}form{margin-left:0;width:100%}.zones{width:100%}
+input{flex:1;min-width:0}.tile{padding:12px 14px}.tile b{font-size:22px}.body{padding-left:18px}
+h1{overflow-wrap:normal}}
 @media (forced-colors:active){.state i{forced-color-adjust:none}}
 @media print{form,.skip{display:none}}
 """
