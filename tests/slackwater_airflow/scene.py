@@ -78,9 +78,7 @@ def _planned(key: str, start: datetime, hours: float, *cuts: tuple[float, float]
     )
 
 
-def _ended(
-    key: str, start: datetime, state: str, ran: timedelta, **more: tuple[Waited, ...]
-) -> Occurrence:
+def _ended(key: str, start: datetime, state: str, ran: timedelta) -> Occurrence:
     began = start + timedelta(minutes=4)
     return Occurrence(
         id=key,
@@ -93,7 +91,6 @@ def _ended(
         trigger_time=began,
         start_time=began,
         end_time=began + ran,
-        **more,
     )
 
 
@@ -110,7 +107,7 @@ def _nightly(now: datetime) -> Window:
         dag_run_id="slackwater.lab.research.nightly-llm.0f3a5c",
         trigger_time=began,
         start_time=began,
-        waited=(Waited("InsufficientGPUs", 120),),
+        waited=(Waited("WaitingForGPUs", 120),),
     )
     ahead = [
         _planned("n1", _at(now, 2, 0), 8),
@@ -129,10 +126,10 @@ def _finetune(now: datetime) -> Window:
         id="eval",
         entry="team",
         state="Waiting",
-        reason="InsufficientGPUs",
+        reason="WaitingForGPUs",
         start=start,
         end=start + 5 * _HOUR,
-        waited=(Waited("InsufficientGPUs", 2040),),
+        waited=(Waited("WaitingForGPUs", 2040),),
     )
     past = _ended("finetune-eval.77aa", _at(now, -1, 3), "Failed", timedelta(minutes=40))
     ahead = [_planned(f"f{day}", start + day * 24 * _HOUR, 5) for day in range(1, 7)]
