@@ -127,6 +127,10 @@ class Postgres(Server):
         self._client("createdb", name)
         return self.database_url(name)
 
+    def execute(self, sql: str, database: str = "postgres") -> None:
+        """Run statements as the superuser, in one session."""
+        self._client("psql", "-q", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", sql)
+
     def database_url(self, name: str = "postgres") -> str:
         """A URL as SQLAlchemy wants it."""
         return f"postgresql+psycopg2://{_USER}@127.0.0.1:{self.port}/{name}"

@@ -2,77 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from random import Random
-from typing import Any
-
 import pytest
 
-from slackwater.core.action import Cancel, Post
 from slackwater.core.follow import follow
 from slackwater.core.ledger import State
 from slackwater.core.run import Absent, Denied, InDoubt, RunState, Seen
-from slackwater.core.spec import Ref
 from slackwater.core.words import Reason, say
 from slackwater.errors import AirflowError
-from slackwater.ports import Airflow, Clock
-from slackwater.runtime.airflow_follower import AirflowFollower
-from slackwater.runtime.carry_out import carry_out
-from tests.airflow.conftest import PREFIX, calls
-from tests.airflow.conftest import Clock as SteppedClock
+from slackwater.ports import Airflow
+from tests.airflow.conftest import Clock, calls
+from tests.airflow.ship import ORIGIN, RUN, Ship
 from tests.core.builders import IDENTITY, started
 from tests.fakes.airflow import FakeAirflow
 
-OWNER = Ref("research", "nightly")
-RUN = f"{PREFIX}research.nightly.1"
-ORIGIN = {
-    "installation": IDENTITY.installation,
-    "namespace": IDENTITY.ref.namespace,
-    "name": IDENTITY.ref.name,
-}
-
-
-class Held:
-    """A lease that is ours."""
-
-    held = True
-
-    async def wait_held(self) -> None:
-        return
-
-
-class Ship:
-    """A follower of the fake server, and the actions of one window."""
-
-    def __init__(self, airflow: Airflow, clock: Clock) -> None:
-        self.clock = clock
-        self.follower = AirflowFollower(
-            Ref("research", "default"),
-            clock,
-            Random(7),
-            PREFIX,
-            lambda *_: None,
-            lambda _: None,
-            lambda: None,
-        )
-        self.follower.configure(airflow, timedelta(seconds=10), None)
-
-    async def post(self, conf: Mapping[str, Any] | None = None) -> Any:
-        """Carry out a POST, and give what is known of the run then."""
-        until: datetime = self.clock.now() + timedelta(seconds=30)
-        action = Post(RUN, {"trainingWindow": ORIGIN, **(conf or {})}, "why", until)
-        await carry_out(action, "train", OWNER, self.follower, lease=Held(), clock=self.clock)
-        return self.follower.runs.get(RUN)
-
-    async def cancel(self) -> Any:
-        """Carry out a cancellation, and give what is known of the run then."""
-        await carry_out(Cancel(RUN), "train", OWNER, self.follower, lease=Held(), clock=self.clock)
-        return self.follower.runs.get(RUN)
-
 
 @pytest.fixture
-def ship(airflow: Airflow, clock: SteppedClock) -> Ship:
+def ship(airflow: Airflow, clock: Clock) -> Ship:
     return Ship(airflow, clock)
 
 
