@@ -180,6 +180,13 @@ def test_what_would_change_it_is_told_in_the_order_of_what_mattered(past: Bench)
     ]
 
 
+def test_of_what_nobody_serves_yet_it_says_what_to_start(bench: Bench) -> None:
+    bench.write("all.yaml", window(timeZone=BERLIN, windows=[NIGHTS]))
+    printed = bench.run("explain", "research/nightly")
+
+    assert "Start the operator or `slackwater run`" in printed.out
+
+
 def test_programs_get_the_account_in_seconds(past: Bench) -> None:
     printed = past.run("explain", "research/nightly", "-o", "json", "--at", "2026-11-13")
 

@@ -20,6 +20,11 @@ from slackwater.core.zone import zone
 _HEADINGS: Final = ("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE")
 
 
+_UNSERVED: Final = (
+    "Start the operator or `slackwater run`; if one has run, name where its state is (--data DIR)."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Why a TrainingWindow does or does not run.
@@ -79,6 +84,8 @@ class Explanation:
                 for condition in self.status.conditions
                 if condition.status is not Truth.TRUE
             )
+            if self.config is None and not self.status.conditions:
+                found.append(_UNSERVED)
         return tuple(dict.fromkeys(found))
 
     # --- text

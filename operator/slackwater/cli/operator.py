@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--metrics-address",
         metavar="HOST:PORT",
-        help="where metrics and probes are served (0.0.0.0:8080)",
+        help="where the tide table, metrics and probes are served (0.0.0.0:8080)",
     )
     parser.add_argument(
         "--lease-namespace", metavar="NS", help="where the Lease stands (the pod's namespace)"

@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        help="where metrics and health are served (127.0.0.1:8750)",
+        help="where the tide table, metrics and health are served (127.0.0.1:8750)",
     )
     parser.add_argument(
         "--installation",

@@ -83,8 +83,8 @@ WORDS: Final[dict[Reason, Word]] = {
     ),
     _R.SECRET_NOT_FOUND: Word(
         "Secret {ref} does not exist or cannot be read.",
-        "Create it in the namespace of the object that names it; without a cluster, as files "
-        "--secrets DIR/NAMESPACE/NAME/KEY.",
+        "Create it in the namespace of the object that names it; without a cluster, as a file "
+        "NAMESPACE/NAME/KEY in the directory that --secrets names.",
         True,
     ),
     _R.SECRET_KEY_NOT_FOUND: Word(

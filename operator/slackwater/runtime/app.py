@@ -315,7 +315,12 @@ def _greet(
     secrets = "no secrets directory (--secrets)"
     if settings.secrets is not None:
         secrets = f"secrets in {settings.secrets}"
-    _log.info("state in %s, %s, metrics and health at http://%s/", settings.data, secrets, address)
+    _log.info(
+        "state in %s, %s; tide table, metrics and health at http://%s/",
+        settings.data,
+        secrets,
+        address,
+    )
 
 
 def _found(objects: Iterable[Stored]) -> str:

@@ -47,8 +47,18 @@ class Axis:
         self.midnights = midnights
         self._first = midnights[0]
         self._scale = WIDTH / (midnights[-1] - midnights[0]).total_seconds()
-        days = (f'<path class="day" d="M{self.x(at):.1f} 0v{_HEIGHT}"/>' for at in midnights[1:-1])
-        self.ground = f'<rect class="bg" width="{WIDTH}" height="{_HEIGHT}" rx="4"/>{"".join(days)}'
+
+    def definitions(self, now: datetime) -> str:
+        """What every strip shows alike: the days under it and the present over it."""
+        days = "".join(
+            f'<path class="day" d="M{self.x(at):.1f} 0v{_HEIGHT}"/>' for at in self.midnights[1:-1]
+        )
+        return (
+            '<svg width="0" height="0" class="hidden" aria-hidden="true"><defs><g id="days">'
+            f'<rect class="bg" width="{WIDTH}" height="{_HEIGHT}" rx="4"/>{days}</g>'
+            f'<path id="now" class="nowline" stroke-width="2" d="M{self.x(now):.1f} 0v{_HEIGHT}"/>'
+            "</defs></svg>"
+        )
 
     def x(self, at: datetime) -> float:
         """From 0 to `WIDTH`; outside of it for what is outside of the days."""
@@ -56,11 +66,13 @@ class Axis:
 
     def bar(self, start: datetime, end: datetime, kind: str, top: int, height: int) -> str:
         """The beginning of a rectangle; empty where nothing of it would show."""
-        left, right = self.x(start), self.x(end)
+        first, scale = self._first, self._scale
+        left = (start - first).total_seconds() * scale
+        right = (end - first).total_seconds() * scale
         if right <= 0 or left >= WIDTH:
             return ""
-        left, right = max(0.0, left), min(float(WIDTH), right)
-        width = max(2.5, right - left)
+        left = max(left, 0.0)
+        width = max(2.5, min(right, WIDTH) - left)
         return (
             f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{width:.1f}" '
             f'height="{height}" rx="2">'
@@ -98,19 +110,18 @@ def _day_label(day: str) -> str:
 def strip(window: Window, face: Face, axis: Axis) -> str:
     """Seven days of one TrainingWindow: its windows, what cuts them, and now."""
     first, last = axis.midnights[0], axis.midnights[-1]
-    shapes = [axis.ground]
+    shapes: list[str] = []
     count = 0
     for occurrence in window.occurrences:
         if occurrence.cuts or (occurrence.end > first and occurrence.start < last):
             bars = _shapes(occurrence, face, axis)
             count += bool(bars)
             shapes += bars
-    now = axis.x(face.now)
-    shapes.append(f'<path class="nowline" stroke-width="2" d="M{now:.1f} 0v{_HEIGHT}"/>')
     words = "1 window" if count == 1 else f"{count} windows"
     return (
         f'<svg class="strip" viewBox="0 0 {WIDTH} {_HEIGHT}" preserveAspectRatio="none" '
-        f'role="img" aria-label="{words} in seven days">{"".join(shapes)}</svg>'
+        f'role="img" aria-label="{words} in seven days"><use href="#days"/>{"".join(shapes)}'
+        '<use href="#now"/></svg>'
     )
 
 

@@ -232,7 +232,8 @@ def _week(windows: list[Window], face: Face, view: View) -> str:
     rows = "".join(_row(window, face, axis, opened=opened) for window in windows)
     return (
         f'<h2 id="week">Seven days</h2><div class="days"><span>{escape(face.name)}</span>'
-        f'{chart.day_labels(face, axis)}</div><div class="rows">{rows}</div>{_LEGEND}'
+        f"{chart.day_labels(face, axis)}</div>{axis.definitions(face.now)}"
+        f'<div class="rows">{rows}</div>{_LEGEND}'
     )
 
 
@@ -314,13 +315,11 @@ def _occurrence(occurrence: Occurrence, face: Face) -> str:
         f"{escaped(cut.entry) or 'outside every Allow'} {face.time(cut.start)} - {face.time(cut.end)}"
         for cut in occurrence.cuts
     )
-    why = [escaped(occurrence.reason)]
-    why += [
-        f"{escaped(waited.reason)} {lasting(timedelta(seconds=waited.seconds))}"
-        for waited in occurrence.waited
-    ]
+    why = escaped(occurrence.reason)
+    for waited in occurrence.waited:
+        why += f"<br>{escaped(waited.reason)} {lasting(timedelta(seconds=waited.seconds))}"
     if occurrence.parameters_error:
-        why.append(f"parameters: {escape(occurrence.parameters_error)}")
+        why += f"<br>parameters: {escape(occurrence.parameters_error)}"
     run = ""
     if occurrence.dag_run_id:
         run = f"<code>{escape(occurrence.dag_run_id)}</code>"
@@ -328,7 +327,7 @@ def _occurrence(occurrence: Occurrence, face: Face) -> str:
             run += f"<br>{length}"
     return (
         f'<tr><td class="when">{when}</td><td>{_state(occurrence.state)}</td>'
-        f"<td>{'<br>'.join(why)}</td><td{cuts and _WIDE}>{cuts}</td><td>{run}</td></tr>"
+        f"<td>{why}</td><td{cuts and _WIDE}>{cuts}</td><td>{run}</td></tr>"
     )
 
 

@@ -82,7 +82,8 @@ details[open] .who::before{transform:rotate(90deg);left:2px;top:10px}
 .who b{font-weight:600}
 .who small{display:block;color:var(--soft);overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .strip{width:100%;height:34px;display:block}
-.strip .bg{fill:var(--shade)}.strip .day{stroke:var(--line)}.strip .nowline{stroke:var(--now)}
+.bg{fill:var(--shade)}.day{stroke:var(--line)}.nowline{stroke:var(--now)}
+.hidden{position:absolute}
 rect.p{fill:var(--planned)}rect.w{fill:var(--waiting)}rect.r{fill:var(--running)}
 rect.s{fill:var(--good)}rect.f{fill:var(--bad)}rect.g{fill:var(--gone)}
 rect.plan{fill:var(--ink)}

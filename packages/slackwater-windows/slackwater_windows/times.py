@@ -24,6 +24,7 @@ _MONTHS: Final = (
     "Nov",
     "Dec",
 )
+_CLOCK: Final = tuple(f"{minute // 60:02}:{minute % 60:02}" for minute in range(1440))
 # What ZoneInfo raises for names that are none, are folders or lead elsewhere.
 _NO_ZONE: Final = (KeyError, ValueError, OSError)
 
@@ -40,7 +41,8 @@ class Face:
         self.name, self.zone = _zone(name)
         self.now = now
         # A page shows most instants several times.
-        self._read: dict[datetime, tuple[str, str]] = {}
+        self._read: dict[datetime, tuple[str, str, str]] = {}
+        self._days: dict[int, str] = {}
         self._spans: dict[tuple[datetime, datetime], str] = {}
 
     def local(self, at: datetime) -> datetime:
@@ -57,14 +59,19 @@ class Face:
 
     def both(self, at: datetime) -> str:
         """Such as "Mon 23 Nov 22:00"."""
-        return " ".join(self._both(at))
+        return self._both(at)[2]
 
-    def _both(self, at: datetime) -> tuple[str, str]:
+    def _both(self, at: datetime) -> tuple[str, str, str]:
         known = self._read.get(at)
         if known is None:
-            wall = self.local(at)
-            day = f"{_DAYS[wall.weekday()]} {wall.day} {_MONTHS[wall.month - 1]}"
-            known = self._read[at] = day, f"{wall.hour:02}:{wall.minute:02}"
+            wall = at.astimezone(self.zone)
+            number = wall.toordinal()
+            day = self._days.get(number)
+            if day is None:
+                day = f"{_DAYS[wall.weekday()]} {wall.day} {_MONTHS[wall.month - 1]}"
+                self._days[number] = day
+            clock = _CLOCK[wall.hour * 60 + wall.minute]
+            known = self._read[at] = day, clock, f"{day} {clock}"
         return known
 
     def span(self, start: datetime, end: datetime) -> str:
@@ -72,7 +79,7 @@ class Face:
         known = self._spans.get((start, end))
         if known is None:
             close = end - start < _DAY
-            known = f"{self.both(start)} - {self.time(end) if close else self.both(end)}"
+            known = f"{self._both(start)[2]} - {self._both(end)[1 if close else 2]}"
             self._spans[start, end] = known
         return known
 
