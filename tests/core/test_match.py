@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slackwater.core.event import Busy, Event
-from slackwater.core.match import missing, Answer, counts, for_effect, glob, matches, near, trusted
+from slackwater.core.match import Answer, counts, for_effect, glob, matches, missing, near, trusted
 from slackwater.core.span import Span
 from slackwater.core.spec import Effect, Match
 
