@@ -109,8 +109,8 @@ def missing(match: Match, fields: frozenset[str]) -> tuple[str, str] | None:
         if getattr(match, name) and needs not in fields:
             return name, needs
     if match.expression is not None:
-        needs = missing_in(match.expression, "expression", fields)
-        return None if needs is None else ("expression", needs)
+        unseen = missing_in(match.expression, "expression", fields)
+        return None if unseen is None else ("expression", unseen)
     return None
 
 
