@@ -125,11 +125,25 @@ def at(text: str) -> datetime:
 
 
 def starts(events: tuple[Event, ...]) -> list[str]:
-    return [f"{event.span.start:%m-%dT%H:%M}" for event in events]
+    """When the events begin whose times could be read."""
+    return [f"{event.span.start:%m-%dT%H:%M}" for event in readable(events)]
 
 
 def spans(events: tuple[Event, ...]) -> list[str]:
-    return [f"{e.span.start:%m-%dT%H:%M}/{e.span.end:%m-%dT%H:%M}" for e in events]
+    """When the events are whose times could be read."""
+    shown = readable(events)
+    return [f"{e.span.start:%m-%dT%H:%M}/{e.span.end:%m-%dT%H:%M}" for e in shown]
+
+
+def readable(events: tuple[Event, ...]) -> list[Event]:
+    return [event for event in events if not event.unread]
+
+
+def dark(events: tuple[Event, ...]) -> list[str]:
+    """All the time that events may take whose times could not be read."""
+    shown = [event for event in events if event.unread]
+    assert all(not event.key for event in shown)
+    return [f"{e.span.start:%m-%dT%H:%M}/{e.span.end:%m-%dT%H:%M}" for e in shown]
 
 
 def days(first: str, count: int) -> list[date]:

@@ -88,7 +88,7 @@ async def ours(raw: bytes, horizon: Span, expander: Expander) -> tuple[Times, se
         found = await expander.expand([raw], horizon, source)
     except CalendarError as error:
         return [], {str(error.reason)}
-    times = sorted((event.span.start, event.span.end) for event in found.events)
+    times = sorted((event.span.start, event.span.end) for event in found.events if not event.unread)
     return times, {str(warned.reason) for warned in found.warnings}
 
 

@@ -15,6 +15,8 @@ from tests.calendars.support import (
     HORIZON,
     at,
     calendar,
+    dark,
+    readable,
     spans,
     starts,
     timezone,
@@ -422,7 +424,9 @@ async def test_keys_differ_between_calendars_and_not_between_reads(expand) -> No
     other = await expand(feed, calendar_id="d")
     assert one == again
     assert one.events[0].key != other.events[0].key
-    assert one.events[0].series != other.events[0].series
+    assert one.events[0].series == other.events[0].series, "a UID means one event everywhere"
+    local = await expand(feed, uids="d")
+    assert one.events[0].series != local.events[0].series
 
 
 # --- what events say ---
@@ -573,8 +577,11 @@ def many(count: int) -> str:
 )  # fmt: skip
 async def test_one_poisonous_series_is_skipped_and_the_rest_stands(expand, lines) -> None:
     found = await expand(calendar(vevent("bad", "DTSTART:20260320T100000Z", *lines), PLAIN))
-    assert [event.summary for event in found.events] == ["plain"]
+    assert [event.summary for event in readable(found.events)] == ["plain"]
     assert found.warnings == SKIPPED_ONE
+    # What cannot be read is not free: it stands over all the time that it may take.
+    (bad,) = [event for event in found.events if event.unread]
+    assert (bad.key, bad.summary, bad.busy, bad.own) == ("", "", Busy.BUSY, True)
 
 
 @pytest.mark.parametrize(
@@ -597,7 +604,8 @@ async def test_a_series_is_refused_when_it_takes_too_many_steps_to_get_here(
     expand, start, rule, instances
 ) -> None:
     found = await expand(calendar(vevent("a", f"DTSTART:{start}", f"RRULE:{rule}")))
-    assert (len(found.events) or None) == instances
+    assert (len(readable(found.events)) or None) == instances
+    assert dark(found.events) == (["03-15T00:00/04-20T00:00"] if instances is None else [])
     assert found.warnings == (SKIPPED_ONE if instances is None else ())
 
 
@@ -637,7 +645,59 @@ async def test_a_mangled_document_is_malformed_unless_it_is_one_of_many(expand, 
     assert caught.value.reason is Reason.MALFORMED
     found = await expand(body, calendar(PLAIN), tolerant=True)
     assert starts(found.events) == ["04-01T10:00"]
+    assert dark(found.events) == ["03-15T00:00/04-20T00:00"]
     assert found.warnings == SKIPPED_ONE
+
+
+# --- what cannot be expanded ---
+
+
+SECONDLY = "RRULE:FREQ=SECONDLY"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (("DTSTART:20260405T100000Z", SECONDLY), ["04-04T00:00/04-20T00:00"]),
+        (("DTSTART:20260405T100000Z", "EXRULE:FREQ=DAILY"), ["04-04T00:00/04-08T00:00"]),
+        (("DTSTART:20260405T100000Z", "DTEND:20260403T100000Z"), ["04-02T00:00/04-07T00:00"]),
+        (("DTSTART;TZID=Mars/Olympus:20260405T100000",), ["04-04T00:00/04-08T00:00"]),
+        (("DTSTART:20260405T100000Z", SECONDLY, "RDATE:20260401T100000Z"),
+         ["03-15T00:00/04-20T00:00"]),
+        (("DTSTART:soon",), ["03-15T00:00/04-20T00:00"]),
+        (("DTSTART:20260405T100000Z", SECONDLY, "STATUS:CANCELLED"), []),
+        (("DTSTART:20270405T100000Z", SECONDLY), []),
+    ],
+    ids=lambda value: value[-1][:40] if isinstance(value, tuple) else "",
+)  # fmt: skip
+async def test_an_event_that_cannot_be_expanded_takes_all_the_time_that_it_may(
+    expand, lines, expected
+) -> None:
+    found = await expand(calendar(vevent("bad", *lines), PLAIN))
+    assert dark(found.events) == expected
+    assert starts(found.events) == ["04-01T10:00"]
+
+
+async def test_what_else_is_known_of_it_is_for_the_entries_to_judge_by(expand) -> None:
+    lines = ("DTSTART:20260405T100000Z", SECONDLY, "TRANSP:TRANSPARENT", "CATEGORIES:a,b")
+    feed = calendar(
+        vevent("bad", *lines, "SUMMARY:maintenance", "ORGANIZER:mailto:eve@example.com")
+    )
+    (event,) = (await expand(feed, owners=frozenset({"team@example.com"}))).events
+    assert (event.summary, event.categories, event.busy) == ("maintenance", ("a", "b"), Busy.FREE)
+    assert (event.own, event.organizer) == (False, "eve@example.com")
+    (event,) = (await expand(feed, privacy=Privacy.FREE_BUSY)).events
+    assert (event.summary, event.categories, event.organizer) == (None, None, None)
+    private = feed.replace(b"SUMMARY", b"CLASS:PRIVATE\r\nSUMMARY")
+    (event,) = (await expand(private)).events
+    assert (event.unread, event.summary) == (True, None)
+
+
+async def test_a_changed_instance_of_a_series_left_out_keeps_its_own_day(expand) -> None:
+    rule = vevent("bad", "DTSTART:20260410T100000Z", SECONDLY)
+    moved = vevent("bad", "DTSTART:20260402T100000Z", "RECURRENCE-ID:20260411T100000Z")
+    found = await expand(calendar(rule, moved))
+    assert dark(found.events) == ["04-01T00:00/04-05T00:00", "04-09T00:00/04-20T00:00"]
 
 
 async def test_odd_line_ends_folds_and_encodings_are_read(expand) -> None:

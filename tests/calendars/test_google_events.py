@@ -15,11 +15,11 @@ from slackwater.core.spec import Privacy
 from slackwater.core.words import Reason
 from slackwater.core.zone import zone
 from tests.calendars.google_support import Json, times
-from tests.calendars.support import CANARY, spans
+from tests.calendars.support import CANARY, HORIZON, dark, readable, spans
 
 BERLIN = zone("Europe/Berlin")
-READER = Reader("google:team@example.com", Privacy.BASIC, BERLIN)
-DETAILS = Reader("google:team@example.com", Privacy.DETAILS, BERLIN)
+READER = Reader("google:team@example.com", Privacy.BASIC, BERLIN, HORIZON)
+DETAILS = Reader("google:team@example.com", Privacy.DETAILS, BERLIN, HORIZON)
 
 
 def item(identifier: str = "a", **more: Any) -> Json:
@@ -71,7 +71,7 @@ def test_days_are_those_of_the_calendars_zone() -> None:
 
 
 def test_days_of_a_calendar_without_a_zone_are_for_the_window_to_place() -> None:
-    event = one(item(**times("03-28", "03-30")), Reader("c", Privacy.BASIC, None))
+    event = one(item(**times("03-28", "03-30")), Reader("c", Privacy.BASIC, None, HORIZON))
     assert event.wall == (datetime(2026, 3, 28), datetime(2026, 3, 30))
     assert spans((event,)) == ["03-28T00:00/03-30T00:00"]
 
@@ -134,7 +134,7 @@ def test_the_parts_of_a_split_series_are_one_series_of_different_events() -> Non
 
 
 def test_calendars_keep_their_events_apart() -> None:
-    assert one(item()).key != one(item(), Reader("google:else", Privacy.BASIC, BERLIN)).key
+    assert one(item()).key != one(item(), Reader("google:else", Privacy.BASIC, BERLIN, HORIZON)).key
 
 
 def test_of_an_event_that_two_pages_give_the_last_counts() -> None:
@@ -267,7 +267,7 @@ def test_half_a_description_is_none() -> None:
 )
 def test_one_broken_item_is_counted_and_the_rest_stands(broken) -> None:
     found = events_of([item("a", **broken), item("b")], READER)
-    assert len(found.events) == 1
+    assert len(readable(found.events)) == len(dark(found.events)) == 1
     assert found.warnings == (Warned(Reason.SERIES_SKIPPED, 1),)
     assert CANARY not in repr(found)
 
@@ -275,7 +275,7 @@ def test_one_broken_item_is_counted_and_the_rest_stands(broken) -> None:
 def test_a_zone_that_nobody_knows_is_told() -> None:
     lost = {"dateTime": "2026-04-01T10:00:00", "timeZone": "Mars/Olympus"}
     found = events_of([item("a", start=lost), item("b")], READER)
-    assert len(found.events) == 1
+    assert len(readable(found.events)) == len(dark(found.events)) == 1
     assert found.warnings == (Warned(Reason.UNKNOWN_EVENT_ZONE, 1),)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slackwater.core.event import Busy, Event
-from slackwater.core.match import Answer, counts, for_effect, glob, matches, near, trusted
+from slackwater.core.match import Answer, counts, for_effect, glob, matches, missing, near, trusted
 from slackwater.core.span import Span
 from slackwater.core.spec import Effect, Match
 
@@ -245,3 +245,28 @@ def test_any_one_slip_in_a_word_is_found(word, data):
 def test_near_never_fails_and_never_names_a_match(pattern, title):
     found = near(Match(summary=pattern), event(summary=title))
     assert not (found and glob(pattern, title))
+
+
+# --- what a calendar cannot serve
+
+
+TIMES_ONLY = frozenset({"span", "busy"})
+
+
+@pytest.mark.parametrize(
+    ("match", "fields", "expected"),
+    [
+        (Match(summary="a"), {"summary"}, None),
+        (Match(summary="a"), set(), ("summary", "summary")),
+        (Match(categories=("a",)), {"summary", "organizer"}, ("categories", "categories")),
+        (Match(organizers=("a",)), set(), ("organizers", "organizer")),
+        (Match(busy=(Busy.BUSY,)), set(), None),
+        (Match(expression="event.hour > 20"), set(), None),
+        (Match(expression="event.summary == 'a'"), set(), ("expression", "summary")),
+        (Match(expression="'a' in event.categories"), {"summary"}, ("expression", "categories")),
+        (Match(expression="event.description != ''"), {"summary"}, ("expression", "description")),
+        (Match(expression="("), set(), None),
+    ],
+)
+def test_a_criterion_needs_what_it_looks_at(match, fields, expected):
+    assert missing(match, TIMES_ONLY | fields) == expected

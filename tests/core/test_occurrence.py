@@ -517,3 +517,37 @@ def _milliseconds(work) -> float:
     begun = time.process_time()
     work()
     return (time.process_time() - begun) * 1000
+
+
+@pytest.mark.parametrize("summary", ["GPU reserved: maintenance", None])
+def test_an_event_whose_times_cannot_be_read_denies_all_that_it_may_take_and_nothing_else(summary):
+    dark = event("", hours(-48, 72), summary=summary, unread=True)
+    everything = spec(
+        entry(Effect.TRIGGER, match=Match()),
+        entry(Effect.DENY, match=Match(summary="GPU reserved*")),
+        entry(Effect.ALLOW, match=Match()),
+        entry(Effect.DEADLINE, match=Match()),
+    )
+    found = lay_out(everything, {TEAM: [dark, event("a", hours(0, 8), summary="train")]}, HORIZON)
+    assert [o.key for o in found.occurrences] == ["a"]
+    assert found.occurrences[0].pieces == ()
+    assert [edge.span for edge in found.denies] == [hours(-48, 72)]
+    assert found.allows == (hours(0, 8),)
+    assert [edge.span for edge in found.deadlines] == [hours(0, 8)]
+    assert found.unreadable == 1
+
+
+def test_an_event_whose_times_cannot_be_read_denies_nothing_that_its_entry_does_not_mean():
+    dark = [
+        event("", hours(-48, 72), summary="lunch", unread=True),
+        event("", hours(-48, 72), summary="GPU reserved", busy=Busy.FREE, unread=True),
+    ]
+    wanted = spec(TRIGGER, entry(Effect.DENY, match=Match(summary="GPU reserved*")))
+    found = lay_out(wanted, {TEAM: dark}, HORIZON)
+    assert (found.denies, found.unreadable) == ((), 0)
+
+
+def test_an_expression_says_nothing_of_an_event_whose_times_cannot_be_read():
+    dark = event("", hours(-48, 72), unread=True)
+    wanted = spec(TRIGGER, entry(Effect.DENY, match=Match(expression="event.durationMinutes < 60")))
+    assert len(lay_out(wanted, {TEAM: [dark]}, HORIZON).denies) == 1

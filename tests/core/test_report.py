@@ -149,7 +149,7 @@ def test_a_private_event_is_said_as_a_count():
     found.look(5)
     truth, reason, said = found.condition("CalendarsSynced")
     assert (truth, reason) == ("True", Reason.MATCH_UNREADABLE)
-    assert said.startswith("Events that could not be matched")
+    assert said.startswith("Events that could not be read or matched")
 
 
 def test_an_event_of_a_stranger_is_said_as_a_count():

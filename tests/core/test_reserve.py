@@ -205,3 +205,8 @@ def test_no_start_leaves_less_than_what_is_reserved(some, counts, lasts):
     taken = sum(one.count for one in asks if verdicts[one.owner].admitted)
     highest = kept(*some).highest(NS, NOW, NOW + lasts * HOUR, {}).gpus
     assert taken == 0 or taken + 3 + highest <= 16
+
+
+def test_an_event_whose_times_cannot_be_read_reserves_all_the_time_that_it_may_take():
+    answer = found([event("", -48, 72, unread=True)], rule(8))
+    assert [(one.span, one.gpus) for one in answer.known] == [(hours(-48, 72), 8)]

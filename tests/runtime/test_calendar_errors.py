@@ -36,6 +36,17 @@ CLASSES = {
     "malformed": CalendarError(Reason.MALFORMED, what="Calendar research/team"),
     "too large": CalendarError(Reason.TOO_LARGE, what="Calendar research/team"),
     "limit": CalendarError(Reason.LIMIT_EXCEEDED, what="Calendar research/team"),
+    "not shared": CalendarError(
+        Reason.NOT_SHARED, what="Calendar research/team", account="a@b", content="events"
+    ),
+    "consent": CalendarError(Reason.CONSENT_REQUIRED, what="Calendar research/team"),
+    "credentials unreadable": CalendarError(
+        Reason.CREDENTIALS_UNREADABLE, what="Calendar research/team", credentials="a key"
+    ),
+    "identity": CalendarError(Reason.IDENTITY_UNREADABLE, identity="graph"),
+    "zone": CalendarError(
+        Reason.UNKNOWN_TIME_ZONE, field="Calendar research/team", zone="Mars/Olympus"
+    ),
     "blocked target": CalendarError(Reason.BLOCKED_TARGET, what="Calendar research/team"),
 }
 

@@ -429,3 +429,88 @@ async def test_what_was_throttled_and_what_changed_is_counted(clock):
     await asyncio.sleep(60)
     await watch.look((ONE, TWO))
     assert (watch.follower.throttled, watch.follower.changes) == (1, 2)
+
+
+# --- made anew
+
+
+@on_virtual_time
+async def test_a_look_at_a_source_that_was_replaced_ends_at_once_and_does_not_count(clock):
+    watch = Watch(clock)
+    watch.source.takes = HOUR
+    look = asyncio.create_task(watch.look())
+    await asyncio.sleep(1)
+    before = clock.now()
+    other = Calendar(clock, (TWO,))
+    watch.follower.configure(other, SETTINGS)
+    await look
+    assert clock.now() - before < timedelta(seconds=1)
+    assert watch.view.snapshot is None
+    await watch.look()
+    assert watch.view.snapshot.events == (TWO,)
+
+
+@on_virtual_time
+async def test_a_look_that_is_cancelled_from_outside_stays_cancelled(clock):
+    watch = Watch(clock)
+    watch.source.takes = HOUR
+    look = asyncio.create_task(watch.look())
+    await asyncio.sleep(1)
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    assert watch.view.snapshot is None
+
+
+@on_virtual_time
+async def test_the_same_spec_made_anew_waits_for_the_look_that_has_begun_and_keeps_it(clock):
+    """A Secret that changes twice in a second: the first look has used up what a feed allows."""
+    watch = Watch(clock)
+    watch.source.takes = timedelta(seconds=5)
+    look = asyncio.create_task(watch.look())
+    made = []
+    for edition in (1, 2):
+        await asyncio.sleep(0.5)
+
+        def renewal(edition=edition):
+            made.append(edition)
+            watch.follower.configure(Calendar(clock, HeldBack(4 * MINUTE)), SETTINGS)
+
+        watch.follower.renew(renewal)
+    assert made == []
+    await look
+    assert made == [2]
+    assert watch.view.snapshot.events == (ONE,)
+    await watch.look()
+    assert watch.view.snapshot.events == (ONE,)
+    assert watch.view.fault is None
+
+
+@on_virtual_time
+async def test_the_same_spec_is_made_anew_at_once_where_nothing_is_read(clock):
+    watch = Watch(clock)
+    made = []
+    watch.follower.renew(lambda: made.append(1))
+    assert made == [1]
+
+
+# --- what came when
+
+
+@on_virtual_time
+async def test_when_an_event_came_is_known_for_two_days_if_it_was_seen_to_come(clock):
+    watch = Watch(clock)
+    await watch.look((ONE,))
+    assert watch.view.appeared is None
+    await asyncio.sleep(60)
+    await watch.look((ONE, TWO))
+    came = clock.now()
+    assert watch.view.appeared == {"e2": came}
+    await asyncio.sleep(60)
+    await watch.look(())
+    await asyncio.sleep(60)
+    await watch.look((ONE, TWO))
+    assert watch.view.appeared == {"e2": came}, "one reading without it is no departure"
+    await asyncio.sleep(49 * 3600)
+    await watch.look(None)
+    assert watch.view.appeared == {}

@@ -17,6 +17,7 @@ import pytest
 from slackwater.core import allot as allot_module
 from slackwater.core import decide as decide_module
 from slackwater.core import finish, keep, occurrence, report, start
+from slackwater.core.lineage import Lineage
 from slackwater.core.sample import Room, Sample
 from slackwater.core.span import Span
 from slackwater.core.words import Reason
@@ -192,7 +193,7 @@ def lease_ignored(patch: Patch) -> None:
 
 def edited_series_runs_again(patch: Patch) -> None:
     """A new UID is a new event (R2)."""
-    patch.setattr(keep, "_replaces", lambda *args: False)
+    patch.setattr(Lineage, "has_run", lambda *args: False)
 
 
 def ended_and_revived_for_ever(patch: Patch) -> None:

@@ -151,6 +151,13 @@ class OccurrenceStatus(WireModel):
             "when left out."
         ),
     ] = None
+    appeared_time: Annotated[
+        Instant | None,
+        Field(description="When its event came into the calendar, if that was seen."),
+    ] = None
+    vanished_time: Annotated[
+        Instant | None, Field(description="Since when its event is missing in the calendar.")
+    ] = None
 
 
 class TrainingWindowStatus(WireModel):

@@ -101,6 +101,8 @@ def _line_to_wire(line: Line) -> dict[str, Any]:
         wire["closest"] = line.closest[:CLOSEST_LIMIT]
     if line.absent:
         wire["absent"] = line.absent
+    _put_instant(wire, "appearedTime", line.appeared)
+    _put_instant(wire, "vanishedTime", line.vanished)
     return wire
 
 
@@ -172,6 +174,8 @@ def _line_from_wire(item: Mapping[str, Any]) -> Line | None:
         waited=tuple(w for w in map(_waited, _mappings(item.get("waited"))) if w is not None),
         closest=_text(item.get("closest")),
         absent=_number(item.get("absent")) or 0,
+        appeared=_instant(item.get("appearedTime")),
+        vanished=_instant(item.get("vanishedTime")),
     )
 
 

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from slackwater.calendars import dav
 from slackwater.calendars.caldav_collection import Collection, Marks, Probe, Stored
-from slackwater.calendars.expand import Source
+from slackwater.calendars.expand import Expansion, Source, unread
 from slackwater.calendars.provider import (
     ICALENDAR_FIELDS,
     CalendarUrl,
@@ -117,7 +117,10 @@ class CaldavSource:
         documents = [one.data for one in stored.values()]
         expansion = await self._opening.expand(documents, horizon, source)
         self._stored, self._stored_for = stored, horizon
-        warnings = [Warned(Reason.SERIES_SKIPPED, withheld)] if withheld else []
+        warnings = []
+        if withheld and (dark := unread(horizon)) is not None:
+            warnings = [Warned(Reason.SERIES_SKIPPED, withheld)]
+            expansion = Expansion((dark, *expansion.events), expansion.warnings)
         new = {"objects": objects, **_given(probes)}
         return fetched(self._config_hash, horizon, new, expansion, now, *warnings)
 

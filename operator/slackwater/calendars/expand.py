@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from slackwater.calendars.expand_request import Request
@@ -30,6 +30,7 @@ from slackwater.errors import CalendarError
 
 _MAX_POISONS: Final = 1_000
 _START: Final = timedelta(seconds=60)
+_DAY: Final = timedelta(days=1)  # more than any zone is from UTC
 _MAX_REQUESTS: Final = 500  # of one child, against what libraries keep
 
 
@@ -62,12 +63,70 @@ class Expansion:
     warnings: tuple[Warned, ...] = ()
 
 
+def unread(
+    horizon: Span,
+    days: tuple[date | None, date | None] = (None, None),
+    *,
+    busy: Busy = Busy.BUSY,
+    own: bool = False,
+    summary: str | None = None,
+    categories: tuple[str, ...] | None = None,
+    organizer: str | None = None,
+) -> Event | None:
+    """An event whose times cannot be read, over all the time that it may take.
+
+    What cannot be read must not look free, so it stands for its Deny entries to judge by what else
+    is known of it.
+
+    Args:
+        horizon: of the snapshot.
+        days: the days that it begins and ends on, in whatever zone; None where even that is
+            unknown, or where it may go on for ever.
+        busy: how it blocks; what is not known to be free is busy.
+        own: see `Event`.
+        summary: see `Event`; like the others None where it is not known.
+        categories: see `Event`.
+        organizer: see `Event`.
+
+    Returns:
+        None where it lies outside the horizon.
+    """
+    first, last = days
+    if first is not None and last is not None and last < first:
+        first, last = last, first
+    start, end = horizon.start, horizon.end
+    if first is not None:
+        start = max(start, _midnight(first) - _DAY)
+    if last is not None:
+        end = min(end, _midnight(last) + 2 * _DAY)
+    if start >= end:
+        return None
+    return Event(
+        key="",
+        series="",
+        original_start="",
+        span=Span(start, end),
+        busy=busy,
+        own=own,
+        summary=summary,
+        categories=categories,
+        organizer=organizer,
+        unread=True,
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Whose events they are, and how they are to be read.
 
     Attributes:
         calendar_id: the provider-side id, for the events' identities.
+        uids: where UIDs are unique; of real calendars everywhere (RFC 5545 §3.8.4.7), so that an
+            event is known again in another calendar.
         privacy: what may be read.
         zone: `spec.timeZone`, for floating and all-day events; goes before the documents' own.
         fallback_zone: of the provider, where neither says one.
@@ -78,6 +137,7 @@ class Source:
 
     calendar_id: str
     privacy: Privacy
+    uids: str = "icalendar"
     zone: str | None = None
     fallback_zone: str | None = None
     owners: frozenset[str] | None = field(default=None, repr=False)
@@ -127,7 +187,7 @@ class Expander:
             else:
                 for digest in answer.get("slow", ()):
                     self._remember(digest)
-                return _expansion(answer, source.calendar_id)
+                return _expansion(answer, horizon, source)
             if at is None or at in self._poisons:
                 break
             self._remember(at)
@@ -260,12 +320,16 @@ def _failed(reason: Reason) -> CalendarError:
     return CalendarError(reason, what="The calendar")
 
 
-def _expansion(answer: dict[str, Any], calendar_id: str) -> Expansion:
+def _expansion(answer: dict[str, Any], horizon: Span, source: Source) -> Expansion:
     if "error" in answer:
         raise _failed(Reason(answer["error"]))
     texts: list[str] = answer["texts"]
+    dark = (_unread(found, texts, horizon) for found in answer["unread"])
     events = sorted(
-        (_event(found, texts, calendar_id) for found in answer["events"]),
+        (
+            *(_event(found, texts, source) for found in answer["events"]),
+            *(event for event in dark if event is not None),
+        ),
         key=lambda event: (event.span, event.key),
     )
     warnings = (
@@ -275,27 +339,45 @@ def _expansion(answer: dict[str, Any], calendar_id: str) -> Expansion:
     return Expansion(tuple(events), tuple(warned for warned in warnings if warned.count))
 
 
-def _event(found: dict[str, Any], texts: list[str], calendar_id: str) -> Event:
-    def text(name: str) -> str | None:
-        number = found[name]
-        return None if number is None else texts[number]
+def _text(found: dict[str, Any], texts: list[str], name: str) -> str | None:
+    number = found[name]
+    return None if number is None else texts[number]
 
+
+def _categories(found: dict[str, Any], texts: list[str]) -> tuple[str, ...] | None:
+    numbers = found["categories"]
+    return None if numbers is None else tuple(texts[number] for number in numbers)
+
+
+def _unread(found: dict[str, Any], texts: list[str], horizon: Span) -> Event | None:
+    first, last = (None if day is None else date.fromisoformat(day) for day in found["days"])
+    return unread(
+        horizon,
+        (first, last),
+        busy=Busy(found["busy"]),
+        own=found["own"],
+        summary=_text(found, texts, "summary"),
+        categories=_categories(found, texts),
+        organizer=_text(found, texts, "organizer"),
+    )
+
+
+def _event(found: dict[str, Any], texts: list[str], source: Source) -> Event:
     uid = texts[found["uid"]]
     wall = found["wall"]
-    categories = found["categories"]
     return Event(
-        key=event_key(calendar_id, uid, found["recurrence"]),
-        series=series_key(calendar_id, uid),
+        key=event_key(source.calendar_id, uid, found["recurrence"]),
+        series=series_key(source.uids, uid),
         original_start=found["original"],
         span=Span(_utc(found["start"]), _utc(found["end"])),
         wall=None if wall is None else (_naive(wall[0]), _naive(wall[1])),
         all_day=found["allDay"],
         busy=Busy(found["busy"]),
         own=found["own"],
-        summary=text("summary"),
-        description=text("description"),
-        categories=None if categories is None else tuple(texts[number] for number in categories),
-        organizer=text("organizer"),
+        summary=_text(found, texts, "summary"),
+        description=_text(found, texts, "description"),
+        categories=_categories(found, texts),
+        organizer=_text(found, texts, "organizer"),
     )
 
 

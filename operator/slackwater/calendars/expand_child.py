@@ -24,11 +24,12 @@ from typing import Any, BinaryIO
 
 from slackwater.calendars import ical_zones
 from slackwater.calendars.expand_request import Request
-from slackwater.calendars.ical_fields import Fields, fields
+from slackwater.calendars.ical_fields import Fields, fields, told, unknown
 from slackwater.calendars.ical_series import Horizon, Instance, SkippedError, UnknownZoneError
 from slackwater.calendars.ical_series import expand as expand_series
 from slackwater.calendars.ical_text import (
     MAX_COMPONENTS,
+    Block,
     Days,
     Document,
     LimitError,
@@ -52,6 +53,7 @@ class _Found:
     """What one request has found so far; texts are kept once, however many instances share them."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
+    unread: list[dict[str, Any]] = field(default_factory=list)
     texts: dict[str, int] = field(default_factory=dict)
     slow: list[str] = field(default_factory=list)
     skipped: int = 0
@@ -81,18 +83,44 @@ class _Found:
                 "end": instance.end.isoformat(),
                 "wall": [at.isoformat() for at in instance.wall] if instance.wall else None,
                 "allDay": instance.all_day,
-                "busy": said.busy,
-                "own": said.own,
-                "summary": self.text(said.summary),
                 "description": self.text(said.description),
-                "categories": (
-                    None
-                    if said.categories is None
-                    else [self.text(category) for category in said.categories]
-                ),
-                "organizer": self.text(said.organizer),
+                **self._said(said),
             }
         )
+
+    def leave_out(self, series: Series, privacy: Privacy, owners: frozenset[str] | None) -> None:
+        """Put what is known of a series that cannot be expanded into the answer."""
+        for block in series.blocks:
+            said = told(block, privacy, owners)
+            if said is not None:
+                self.unread.append({"days": _days(block), **self._said(said)})
+
+    def leave_out_document(self, owners: frozenset[str] | None) -> None:
+        """The same of a document of which nothing can be read."""
+        self.skipped += 1
+        self.unread.append({"days": (None, None), **self._said(unknown(owners))})
+
+    def _said(self, said: Fields) -> dict[str, Any]:
+        return {
+            "busy": said.busy,
+            "own": said.own,
+            "summary": self.text(said.summary),
+            "categories": (
+                None
+                if said.categories is None
+                else [self.text(category) for category in said.categories]
+            ),
+            "organizer": self.text(said.organizer),
+        }
+
+
+def _days(block: Block) -> tuple[str | None, str | None]:
+    """The days on which it may begin and end; None where it may do so at any time."""
+    extent = block.extent
+    if extent is None or "RDATE" in block.values or block.onward:
+        return None, None
+    first = min(extent[0], block.day("DTEND") or extent[0])
+    return first.isoformat(), None if "RRULE" in block.values else extent[1].isoformat()
 
 
 class Child:
@@ -133,6 +161,7 @@ class Child:
         return {
             "texts": list(found.texts),
             "events": found.events,
+            "unread": found.unread,
             "skipped": found.skipped,
             "slow": found.slow,
             "unknownZones": found.unknown_zones,
@@ -155,7 +184,7 @@ class Child:
             except MalformedError:
                 if not request.tolerant:
                     raise
-                found.skipped += 1
+                found.leave_out_document(owners)
                 continue
             components += document.components
             if components > MAX_COMPONENTS:
@@ -172,6 +201,7 @@ class Child:
                 digest = series.digest
                 if digest in skip:
                     found.skipped += 1
+                    found.leave_out(series, privacy, owners)
                     continue
                 self._say({"at": digest})
                 before = len(found.events)
@@ -182,6 +212,7 @@ class Child:
                     del found.events[before:]  # all of a series or nothing
                     found.skipped += 1
                     found.slow.append(digest)
+                    found.leave_out(series, privacy, owners)
 
     def _use_zones(self, document: Document, skip: frozenset[str]) -> None:
         digest = document.zones_digest
@@ -206,10 +237,13 @@ def _add(
         said = {key: fields(one, privacy, owners) for key, one in components.items()}
     except UnknownZoneError:
         found.unknown_zones += 1
+        found.leave_out(series, privacy, owners)
     except (SkippedError, MemoryError):
         found.skipped += 1
+        found.leave_out(series, privacy, owners)
     except Exception:  # noqa: BLE001 - whatever the libraries raise, the other series stand
         found.skipped += 1
+        found.leave_out(series, privacy, owners)
     else:
         for instance in instances:
             read = said[id(instance.component)]

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from slackwater.calendars.expand import Expansion
+from slackwater.calendars.expand import Expansion, unread
 from slackwater.core.event import Busy, Event, Warned
 from slackwater.core.identity import event_key, series_key
 from slackwater.core.span import Span
@@ -42,11 +42,13 @@ class Reader:
         calendar_id: for the identities of events.
         privacy: what may be read.
         zone: of all-day events: the Calendar's own, else the provider's; None where neither says.
+        horizon: what was asked for.
     """
 
     calendar_id: str
     privacy: Privacy
     zone: ZoneInfo | None
+    horizon: Span
 
 
 def events_of(items: Iterable[Mapping[str, Any]], reader: Reader) -> Expansion:
@@ -59,19 +61,20 @@ def events_of(items: Iterable[Mapping[str, Any]], reader: Reader) -> Expansion:
     """
     latest = {str(item.get("id")): item for item in items}
     found: list[Event] = []
-    unread = unknown = 0
+    skipped = unknown = 0
     for item in latest.values():
         try:
             event = _event(item, reader)
         except UnknownZone:
             unknown += 1
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            unread += 1
-        else:
-            found += [] if event is None else [event]
+            event = _unread(item, reader)
+        except _UNREADABLE:
+            skipped += 1
+            event = _unread(item, reader)
+        found += [] if event is None else [event]
     warnings = []
-    if unread:
-        warnings.append(Warned(Reason.SERIES_SKIPPED, unread))
+    if skipped:
+        warnings.append(Warned(Reason.SERIES_SKIPPED, skipped))
     if unknown:
         warnings.append(Warned(Reason.UNKNOWN_EVENT_ZONE, unknown))
     found.sort(key=lambda event: (event.span, event.key))
@@ -116,7 +119,8 @@ def _event(item: Mapping[str, Any], reader: Reader) -> Event | None:
         key=event_key(
             reader.calendar_id, str(series or identifier), "" if series is None else written
         ),
-        series=series_key(reader.calendar_id, _SPLIT.sub("", str(series or identifier))),
+        # Moved to another calendar, an event keeps its id.
+        series=series_key("google", _SPLIT.sub("", str(series or identifier))),
         original_start=written,
         span=_days(item, reader) if all_day else _times(item),
         wall=_wall(item) if all_day and reader.zone is None else None,
@@ -129,6 +133,34 @@ def _event(item: Mapping[str, Any], reader: Reader) -> Event | None:
         description=_description(item, reader) if not hidden else None,
         organizer=None if hidden else _address(organizer),
     )
+
+
+_UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def _unread(item: Mapping[str, Any], reader: Reader) -> Event | None:
+    """An item whose times cannot be read, as far as the rest of it can."""
+    try:
+        organizer: Mapping[str, Any] = item.get("organizer", {})
+        hidden = item.get("visibility") in _HIDDEN
+        return unread(
+            reader.horizon,
+            (_day(item, "start"), _day(item, "end")),
+            busy=_busy(item),
+            own=not organizer or organizer.get("self") is True,
+            summary=None if hidden else str(item.get("summary", ""))[:MAX_SUMMARY],
+            organizer=None if hidden else _address(organizer),
+        )
+    except _UNREADABLE:
+        return unread(reader.horizon)
+
+
+def _day(item: Mapping[str, Any], name: str) -> date | None:
+    try:
+        when = item[name]
+        return date.fromisoformat(str(when.get("date") or when.get("dateTime"))[:10])
+    except _UNREADABLE:
+        return None
 
 
 def _busy(item: Mapping[str, Any]) -> Busy:

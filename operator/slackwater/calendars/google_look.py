@@ -107,7 +107,10 @@ class Look:
         if cursor.get("digest") == new["digest"]:
             return self._same(new, config_hash)
         reader = Reader(
-            f"google:{self._calendar_id.lower()}", self._opening.privacy, self._zone(items, last)
+            f"google:{self._calendar_id.lower()}",
+            self._opening.privacy,
+            self._zone(items, last),
+            self._horizon,
         )
         return fetched(config_hash, self._horizon, new, events_of(items, reader), self._now)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import icalendar
 
+from slackwater.calendars.ical_text import Block
 from slackwater.core.event import Busy
 from slackwater.core.spec import Privacy
 
@@ -71,6 +72,20 @@ def fields(
         categories=_categories(component),
         organizer=organizer,
     )
+
+
+def told(block: Block, privacy: Privacy, owners: frozenset[str] | None) -> Fields | None:
+    """The fields of a component whose times cannot be read; None as for `fields`."""
+    try:
+        component = icalendar.Event.from_ical(block.timeless)
+        return fields(component, privacy, owners)
+    except Exception:  # noqa: BLE001 - whatever the library raises, nothing is known then
+        return unknown(owners)
+
+
+def unknown(owners: frozenset[str] | None) -> Fields:
+    """The fields of an event of which nothing can be read."""
+    return Fields(Busy.BUSY, owners is None, None, None, None, None)
 
 
 def _first(component: icalendar.Event, name: str) -> Any:

@@ -89,6 +89,12 @@ class Block:
         return "\r\n".join(("BEGIN:VEVENT", *self.lines, "END:VEVENT", ""))
 
     @property
+    def timeless(self) -> str:
+        """The component without what its times are made of."""
+        lines = (line for line in self.lines if _split(line)[0] not in _TIMES)
+        return "\r\n".join(("BEGIN:VEVENT", *lines, "END:VEVENT", ""))
+
+    @property
     def extent(self) -> tuple[date, date] | None:
         """First and last day of this one instance, generously; None where unreadable."""
         start = self.day("DTSTART")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from slackwater.calendars.expand import Expansion
+from slackwater.calendars.expand import Expansion, unread
 from slackwater.calendars.windows_zones import is_utc, zone_named
 from slackwater.core.event import Busy, Event, Warned
 from slackwater.core.identity import event_key, series_key
@@ -129,11 +129,12 @@ def events_of(pages: Sequence[bytes], how: Reading) -> Expansion:
             event = _event(item, how)
         except UnknownEventZone:
             unknown += 1
-        except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
+            event = _unread(item, how)
+        except _UNREADABLE:
             skipped += 1
-        else:
-            if event is not None:
-                found[event.key or str(number)] = event
+            event = _unread(item, how)
+        if event is not None:
+            found[event.key or str(number)] = event
     return _expansion(found.values(), skipped, unknown)
 
 
@@ -195,6 +196,38 @@ def _event(item: Mapping[str, Any], how: Reading) -> Event | None:
         categories=None if hidden else _categories(item),
         organizer=None if hidden else organizer,
     )
+
+
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
+
+
+def _unread(item: Any, how: Reading) -> Event | None:
+    """An item whose times cannot be read, as far as the rest of it can."""
+    try:
+        days = _day(item, "start"), _day(item, "end")
+        busy = _BUSY.get(_word(item, "showAs"), Busy.BUSY)
+        if how.privacy is Privacy.FREE_BUSY:
+            return unread(how.horizon, days, busy=busy)
+        organizer = _address(item.get("organizer"))
+        hidden = _word(item, "sensitivity") not in _OPEN_TO_ALL
+        return unread(
+            how.horizon,
+            days,
+            busy=busy,
+            own=item.get("isOrganizer") is True or organizer in {None, how.mailbox},
+            summary=None if hidden else str(item.get("subject") or "")[:MAX_SUMMARY],
+            categories=None if hidden else _categories(item),
+            organizer=None if hidden else organizer,
+        )
+    except _UNREADABLE:
+        return unread(how.horizon)
+
+
+def _day(item: Mapping[str, Any], name: str) -> date | None:
+    try:
+        return date.fromisoformat(str(item[name]["dateTime"])[:10])
+    except _UNREADABLE:
+        return None
 
 
 def _identity(item: Mapping[str, Any], span: Span) -> tuple[str, str]:

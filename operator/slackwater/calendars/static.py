@@ -163,9 +163,8 @@ class StaticSource:
         if state is not None and usable(state, self._config_hash, horizon):
             return Fetched(None, state)
         opening = self._opening
-        source = Source(
-            calendar_id=f"static:{opening.ref}", privacy=opening.privacy, zone=opening.zone
-        )
+        name = f"static:{opening.ref}"
+        source = Source(calendar_id=name, uids=name, privacy=opening.privacy, zone=opening.zone)
         expansion = await opening.expand([self._document], horizon, source)
         return fetched(self._config_hash, horizon, {}, expansion, now)
 

@@ -241,7 +241,7 @@ def _grant(name: str, about: str, refused: Trouble | None) -> Finding:
 
 
 def _calendar_read(about: str, ref: Ref, read: Snapshot) -> Finding:
-    text = f"{counted(len(read.events), 'event')}."
+    text = f"{counted(read.count, 'event')}."
     said = [warning(ref, warned) for warned in read.warnings]
     return Finding(
         about=about,

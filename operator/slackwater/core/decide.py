@@ -16,6 +16,7 @@ from slackwater.core.follow import INTENT_VALID, RETRY_LOST, cleared
 from slackwater.core.identity import run_id
 from slackwater.core.keep import AHEAD, OVERRIDE_ENTRY, Book, forget, gather, noted
 from slackwater.core.ledger import Line, State, linked
+from slackwater.core.lineage import Lineage
 from slackwater.core.note import note_of
 from slackwater.core.occurrence import Occurrence
 from slackwater.core.planned import planned_start
@@ -235,8 +236,9 @@ class _Look:
         waiting: Waiting | None = None
         open_lines = list(self._open(lines, book))
         active = any(line.state.is_active for line in lines.values())
+        lineage = Lineage(self.spec, lines.values())
         for line, occurrence, piece in open_lines:
-            if first is not None:
+            if first is not None or lineage.may_run(line, occurrence):
                 lines[line.id] = noted(
                     line, State.WAITING, Reason.PREVIOUS_RUN_ACTIVE, "DagReady", self.now
                 )

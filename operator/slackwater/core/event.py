@@ -41,6 +41,8 @@ class Event:
         description: free text, only at privacy `Details`.
         categories: labels.
         organizer: who organised it, as `user@host`.
+        unread: its times could not be read, and `span` is all the time that it may take. Such an
+            event has no key: it denies and reserves, and does nothing else.
     """
 
     key: str
@@ -55,6 +57,7 @@ class Event:
     description: str | None = field(default=None, repr=False)
     categories: tuple[str, ...] | None = field(default=None, repr=False)
     organizer: str | None = field(default=None, repr=False)
+    unread: bool = False
 
     def at(self, span: Span) -> Event:
         """The same event at other times."""
@@ -77,3 +80,8 @@ class Snapshot:
     events: tuple[Event, ...]
     fetched_at: datetime
     warnings: tuple[Warned, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many events there are whose times could be read."""
+        return sum(not event.unread for event in self.events)

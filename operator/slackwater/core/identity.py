@@ -32,9 +32,14 @@ def event_key(calendar_id: str, instance: str, original_start: str) -> str:
     return _digest("event", calendar_id, instance, original_start, size=20)
 
 
-def series_key(calendar_id: str, instance: str) -> str:
-    """What all instances of one series share."""
-    return _digest("series", calendar_id, instance, size=12)
+def series_key(scope: str, instance: str) -> str:
+    """What all instances of one series share, in whichever calendar they are.
+
+    Args:
+        scope: where the provider's keys of events are unique: often in many calendars.
+        instance: the provider's key of the series or the single event.
+    """
+    return _digest("series", scope, instance, size=12)
 
 
 def inline_key(entry: str, nominal_start: str) -> str:

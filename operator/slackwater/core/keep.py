@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from slackwater.core.fit import start_deadline
 from slackwater.core.follow import follow
 from slackwater.core.identity import inline_key, run_id
 from slackwater.core.ledger import Line, State, Waited
+from slackwater.core.lineage import Lineage
 from slackwater.core.occurrence import Layout, Occurrence
 from slackwater.core.run import Absent
 from slackwater.core.run import Seen as SeenRun
@@ -19,7 +19,6 @@ from slackwater.core.seen import CalendarView, Override, Seen
 from slackwater.core.span import Span, intersect
 from slackwater.core.spec import CalendarEntry, Identity, Ref, TrainingWindow
 from slackwater.core.words import Reason
-from slackwater.core.zone import zone
 
 AHEAD: Final = timedelta(hours=12)
 BEHIND: Final = timedelta(hours=48)
@@ -69,7 +68,11 @@ def gather(
             heard = _missing(heard, spec, seen.calendars, now)
         kept[heard.id] = heard
     lookups: list[str] = []
-    replaced = [line for line in kept.values() if line.trigger_time and line.absent and line.window]
+    lineage = Lineage(spec, kept.values())
+    for line in lines:
+        occurrence = occurrences.get(line.id)
+        if occurrence is not None:
+            kept[line.id] = _judged(kept[line.id], occurrence, lineage, now)
     for occurrence in occurrences.values():
         if occurrence.key in kept or occurrence.interval.start > now + AHEAD:
             continue
@@ -91,12 +94,9 @@ def gather(
                 )
             continue
         # A run may be there already: the status was lost, or the object was made anew (R2, R9).
-        line = follow(_opened(occurrence), known, identity, gpus)
-        if not over and any(_replaces(occurrence, old, spec.time_zone) for old in replaced):
-            line = replace(
-                line, state=State.SUPERSEDED, reason=Reason.REPLACED, since=now, end_time=now
-            )
-        kept[line.id] = line
+        line = replace(_opened(occurrence), appeared=_appeared(occurrence, spec, seen, now))
+        line = follow(line, known, identity, gpus)
+        kept[line.id] = line if over else _judged(line, occurrence, lineage, now)
     return Book(tuple(kept.values()), occurrences, following, tuple(lookups))
 
 
@@ -190,6 +190,7 @@ def _placed(line: Line, occurrence: Occurrence, spec: TrainingWindow, now: datet
             series=occurrence.series,
             original_start=occurrence.original_start,
             absent=0,
+            vanished=None,
         )
     if line.state not in _COMES_BACK or line.trigger_time is not None:
         return line
@@ -218,7 +219,8 @@ def _missing(
     absent = _absence(line, spec, views, now)
     if absent == 0:
         return line  # nothing new is known of it
-    line = replace(line, absent=absent) if absent != line.absent else line
+    if absent != line.absent or line.vanished is None:
+        line = replace(line, absent=absent, vanished=line.vanished or now)
     if line.state.is_active or line.state.is_final:
         return line
     if absent >= 2:
@@ -271,22 +273,23 @@ def _why_unseen(
     return None  # it was put into the calendar, or moved, after its time
 
 
-def _replaces(occurrence: Occurrence, old: Line, zone_name: str) -> bool:
-    """Whether a new occurrence is an edited form of one that has started (R2)."""
-    if old.window is None or old.entry != occurrence.entry or old.id == occurrence.key:
-        return False
-    if occurrence.interval.overlaps(old.window):
-        return True
-    local = zone(zone_name)
-    return (
-        bool(occurrence.series)
-        and occurrence.series == old.series
-        and _date(occurrence.interval.start, local) == _date(old.window.start, local)
-    )
+def _judged(line: Line, occurrence: Occurrence, lineage: Lineage, now: datetime) -> Line:
+    """The line, superseded where its run was had under another key (R2)."""
+    if not line.state.is_unstarted or not lineage.has_run(line, occurrence):
+        return line
+    ended = noted(line, State.SUPERSEDED, Reason.REPLACED, "WindowOpen", now)
+    return replace(ended, end_time=now)
 
 
-def _date(instant: datetime, local: ZoneInfo) -> object:
-    return instant.astimezone(local).date()
+def _appeared(
+    occurrence: Occurrence, spec: TrainingWindow, seen: Seen, now: datetime
+) -> datetime | None:
+    """When an occurrence without a line came: now, where nobody can have seen it come."""
+    entry = next((e for e in spec.entries if e.name == occurrence.entry), None)
+    view = seen.calendars.get(entry.calendar) if isinstance(entry, CalendarEntry) else None
+    if view is None or view.appeared is None:
+        return now
+    return view.appeared.get(occurrence.key)
 
 
 def noted(line: Line, state: State, reason: Reason, condition: str, now: datetime) -> Line:

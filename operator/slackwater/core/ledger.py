@@ -89,6 +89,8 @@ class Line:
         waited: what held it back and how long, in whole seconds.
         closest: the best moment while waiting, for people: "2026-03-23T03:40:00Z 14 of 16 GPUs".
         absent: complete snapshots in a row that lack its event.
+        appeared: when its event came into the calendar; None where that was not seen.
+        vanished: since when its event is absent.
         run_url: where its run stands in Airflow's user interface.
     """
 
@@ -112,6 +114,8 @@ class Line:
     closest: str | None = None
     planned_start: datetime | None = None
     absent: int = 0
+    appeared: datetime | None = None
+    vanished: datetime | None = None
     run_url: str | None = None
 
     def holds(self, now: datetime) -> int:

@@ -67,7 +67,8 @@ def _answers(match: Match, event: Event, zone: str) -> Iterator[Answer]:
             None if event.categories is None else _share(match.categories, event.categories)
         )
     if match.expression is not None:
-        yield _evaluate(match.expression, event, zone)
+        # An expression may look at times, which are not those of the event.
+        yield Answer.UNREADABLE if event.unread else _evaluate(match.expression, event, zone)
 
 
 def _answer(holds: bool | None) -> Answer:
@@ -91,6 +92,44 @@ def counts(effect: Effect, answer: Answer) -> bool:
     What cannot be read denies, and does nothing else.
     """
     return answer is Answer.YES or (answer is Answer.UNREADABLE and effect is Effect.DENY)
+
+
+_NEEDS: Final = {"summary": "summary", "categories": "categories", "organizers": "organizer"}
+_READABLE: Final = ("summary", "description", "categories", "organizer")
+
+
+def missing(match: Match, fields: frozenset[str]) -> tuple[str, str] | None:
+    """The first criterion that a calendar cannot serve, and what it needs; None where all can be.
+
+    Args:
+        match: the criteria.
+        fields: attributes of `Event` that the calendar's provider gives at its privacy level.
+    """
+    for name, needs in _NEEDS.items():
+        if getattr(match, name) and needs not in fields:
+            return name, needs
+    if match.expression is not None:
+        unseen = missing_in(match.expression, "expression", fields)
+        return None if unseen is None else ("expression", unseen)
+    return None
+
+
+def missing_in(text: str, field: str, fields: frozenset[str]) -> str | None:
+    """The first readable field that an expression looks at and a calendar does not give.
+
+    Args:
+        text: the expression; one that cannot be compiled is another's to complain of.
+        field: what it is written in, for `compile_expression`.
+        fields: as for `missing`.
+    """
+    try:
+        expression = compile_expression(text, field, MATCH_VARIABLES)
+    except BadExpression:
+        return None
+    looked_at = [name for name in _READABLE if expression.reads("event", name)]
+    if expression.reads("event", "parameters"):
+        looked_at.append("description")
+    return next((name for name in looked_at if name not in fields), None)
 
 
 def trusted(event: Event, match: Match) -> bool:

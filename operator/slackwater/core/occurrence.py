@@ -178,8 +178,10 @@ class _Sorter:
         match = for_effect(entry.match, entry.effect)
         for event in self._anchored[entry.calendar]:
             answer = matches(match, event, self._spec.time_zone)
-            if answer is Answer.UNREADABLE:
+            if answer is Answer.UNREADABLE or (event.unread and answer is not Answer.NO):
                 self._unreadable.add((entry.calendar, event.key, event.span))
+            if event.unread and entry.effect is not Effect.DENY:
+                continue  # nobody knows when it would begin anything
             if entry.effect is Effect.TRIGGER:
                 self._take_start(entry, event, answer)
             elif counts(entry.effect, answer):

@@ -15,7 +15,14 @@ from slackwater.core.expression import (
     compile_expression,
     event_variables,
 )
-from slackwater.core.match import MATCH_VARIABLES, Answer, matches, trusted
+from slackwater.core.match import (
+    MATCH_VARIABLES,
+    Answer,
+    matches,
+    missing,
+    missing_in,
+    trusted,
+)
 from slackwater.core.occurrence import anchored
 from slackwater.core.span import Span
 from slackwater.core.spec import Ref, ReservationRule
@@ -46,12 +53,15 @@ class Reservations:
 
     Attributes:
         known: sorted by time.
-        unread: a calendar of them that cannot be read (now); then nothing may start.
+        unread: a calendar of them that cannot be read (now), or does not give what a rule looks
+            at; then nothing may start.
+        misuse: index, field and what it needs, of the first such rule.
         unreadable: events that might reserve, but for which `match` or `gpus` has no answer.
     """
 
     known: tuple[Reservation, ...] = ()
     unread: Ref | None = None
+    misuse: tuple[int, str, str] | None = None
     unreadable: int = 0
 
     def highest(
@@ -112,6 +122,15 @@ def reservations(
             sorter.take(rule, event)
     found = sorted(sorter.found, key=lambda one: (one.span, one.gpus, sorted(one.namespaces)))
     return Reservations(tuple(found), unreadable=sorter.unreadable)
+
+
+def misuse(rule: ReservationRule, fields: frozenset[str]) -> tuple[str, str] | None:
+    """The first part of a rule that its calendar cannot serve, and what it needs."""
+    found = missing(rule.match, fields)
+    if found is not None:
+        return f"match.{found[0]}", found[1]
+    needs = missing_in(rule.gpus, "gpus", fields) if isinstance(rule.gpus, str) else None
+    return None if needs is None else ("gpus", needs)
 
 
 @dataclass(slots=True)

@@ -39,8 +39,11 @@ class CalendarView:
         blocks_at: from then on the snapshot is too old to start anything.
         recent: keys seen in either of the last two complete looks of one configuration; None
             until there were two (R10).
+        appeared: when each event came into the calendar, of those seen to come in the last 48 h;
+            None until two looks could be compared.
         blind: times without a successful look that were longer than usual.
         privacy: of the calendar.
+        fields: attributes of `Event` that it gives; None where nothing is known of it.
     """
 
     ref: Ref
@@ -52,8 +55,10 @@ class CalendarView:
     fault: Reason | None = None
     blocks_at: datetime | None = None
     recent: frozenset[str] | None = None
+    appeared: Mapping[str, datetime] | None = None
     blind: tuple[Span, ...] = ()
     privacy: Privacy = Privacy.BASIC
+    fields: frozenset[str] | None = None
 
     def usable(self, now: datetime) -> bool:
         """True while its snapshot may carry a start."""

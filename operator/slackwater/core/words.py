@@ -107,7 +107,7 @@ WORDS: Final[dict[Reason, Word]] = {
     ),
     _R.FIELD_UNAVAILABLE: Word(
         "{field} needs {needs}, which calendar {ref} does not give at privacy {privacy}.",
-        "Raise spec.privacy of the calendar or drop the field.",
+        "Drop the field, or raise spec.privacy of the calendar where a higher level gives it.",
         True,
     ),
     _R.EXCEEDS_GRANT: Word(
@@ -176,19 +176,21 @@ WORDS: Final[dict[Reason, Word]] = {
         True,
     ),
     _R.SERIES_SKIPPED: Word(
-        "Events that could not be read or expanded, and were left out: {count}.",
+        "Events that could not be read or expanded, so that they start nothing, and deny all the "
+        "time that they may take: {count}.",
         "Look for rules by the second or minute, or invalid ones.",
         True,
     ),
     _R.UNKNOWN_EVENT_ZONE: Word(
-        "Events that name a time zone that nobody knows, and were left out: {count}.",
+        "Events that name a time zone that nobody knows, so that they start nothing, and deny all "
+        "the time that they may take: {count}.",
         "Correct the events' time zone in the calendar.",
         True,
     ),
     _R.MATCH_UNREADABLE: Word(
-        "Events that could not be matched, being private or by a failed expression, so that they "
-        "deny and do not trigger: {count}.",
-        "Check the expression, or share the calendar with details.",
+        "Events that could not be read or matched, being invalid, private or by a failed "
+        "expression, so that they deny and do not trigger: {count}.",
+        "Check the expression, share the calendar with details, or see what the Calendar reports.",
         True,
     ),
     _R.UNTRUSTED_ORGANIZER: Word(
@@ -354,7 +356,9 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.EVENT_CANCELLED: Word("The event was deleted."),
     _R.EVENT_MOVED: Word("The event was moved."),
     _R.OVERLAP_ONCE: Word("Another occurrence started in the same time and overlap is Once."),
-    _R.REPLACED: Word("A run of the same series had started before the event was edited."),
+    _R.REPLACED: Word(
+        "Its run had started before the event was edited or moved to another calendar."
+    ),
     _R.SKIPPED_BY_USER: Word("Skipped by request."),
     _R.TRIGGERED_BY_USER: Word("Triggered by request."),
     _R.DRAINED: Word("{what} is being drained."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from slackwater.core.span import Span
 from slackwater.core.spec import Privacy, Ref
 from slackwater.core.words import Reason
 from slackwater.errors import DependencyError, HeldBack
-from slackwater.ports import CalendarSource, Clock, FetchState
+from slackwater.ports import CalendarSource, Clock, Fetched, FetchState
 from slackwater.runtime.backoff import Backoff, trouble_of
 
 BEHIND: Final = timedelta(hours=48)
@@ -38,6 +39,8 @@ class CalendarSettings:
     refresh: timedelta
     max_staleness: timedelta
     privacy: Privacy
+    fields: frozenset[str] | None = None
+    """Attributes of `Event` that the provider gives at this level; None: not known yet."""
 
 
 class CalendarFollower:
@@ -74,16 +77,36 @@ class CalendarFollower:
         self._state: FetchState | None = None
         self._before: frozenset[str] | None = None
         self._recent: frozenset[str] | None = None
+        self._appeared: dict[str, datetime] | None = None
         self._blind: tuple[Span, ...] = ()
+        self._looking: asyncio.Task[Fetched] | None = None
+        self._renewal: Callable[[], None] | None = None
 
     def configure(self, source: CalendarSource | None, settings: CalendarSettings) -> None:
-        """Follow another source: what is known stays until the new one has answered."""
+        """Follow another source: what is known stays until the new one has answered.
+
+        A look at the old one ends at once, whatever it waits for: its answer would not count.
+        """
+        if self._looking is not None:
+            self._looking.cancel()
+        self._renewal = None
         self.source, self.settings = source, settings
         self._since = self._since or self._clock.now()
         self._state = None
         self._read = self.compared = False
-        self._before = self._recent = None
+        self._before = self._recent = self._appeared = None
         self._backoff.ended()
+
+    def renew(self, renewal: Callable[[], None]) -> None:
+        """Have the source made anew from the same spec, after the look that is under way.
+
+        That look has used up what our limits allow for now, so its answer must not be lost: a
+        feed is asked once in five minutes.
+        """
+        if self._looking is None:
+            renewal()
+        else:
+            self._renewal = renewal
 
     def clock_jumped(self, by: timedelta) -> None:
         """The wall clock jumped: what was read before is as old as it was (R4)."""
@@ -117,8 +140,10 @@ class CalendarFollower:
             fault=self.fault,
             blocks_at=self.blocks_at,
             recent=self._recent,
+            appeared=self._appeared,
             blind=self._blind,
             privacy=self.settings.privacy,
+            fields=self.settings.fields,
         )
 
     async def look(self) -> None:
@@ -130,20 +155,32 @@ class CalendarFollower:
             self.next_at = self._backoff.until
             return
         source = self.source
+        look = self._looking = asyncio.ensure_future(
+            source.fetch(horizon_at(now), self._state, now)
+        )
         try:
-            fetched = await source.fetch(horizon_at(now), self._state, now)
-        except HeldBack as held:
-            if source is self.source:
-                self._held_back(held)
-            return
-        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
-            if source is self.source:
-                self._failed(error)
-            return
-        if source is not self.source:
+            await asyncio.wait((look,))
+        finally:
+            look.cancel()  # of no effect unless we are cancelled ourselves
+            if self._looking is look:
+                self._looking = None
+        if source is not self.source or look.cancelled():
             return  # configured anew meanwhile: its own look follows
-        self._state = fetched.state
-        self._succeeded(fetched.snapshot)
+        self._heard(look)
+        renewal, self._renewal = self._renewal, None
+        if renewal is not None:
+            renewal()
+
+    def _heard(self, look: asyncio.Task[Fetched]) -> None:
+        try:
+            fetched = look.result()
+        except HeldBack as held:
+            self._held_back(held)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is a fault like others
+            self._failed(error)
+        else:
+            self._state = fetched.state
+            self._succeeded(fetched.snapshot)
 
     def _held_back(self, held: HeldBack) -> None:
         """A limit that we keep forbids a look: no fault, and what is known stands (R9)."""
@@ -195,10 +232,17 @@ class CalendarFollower:
         if keys is None:
             keys = self._before or frozenset(event.key for event in self.snapshot.events)
         if self._before is not None:
+            self._note_appeared(keys - self._before - (self._recent or frozenset()), now)
             self._recent = keys | self._before
         self._before = keys
         if renewed or healed or recent != self._recent:
             self._changed()
+
+    def _note_appeared(self, new: frozenset[str], now: datetime) -> None:
+        known = self._appeared or {}
+        if new or self._appeared is None or any(at <= now - BEHIND for at in known.values()):
+            kept = {key: at for key, at in known.items() if at > now - BEHIND}
+            self._appeared = kept | dict.fromkeys(new, now)
 
     def _note_blind(self, now: datetime) -> None:
         """Remember a time without a successful look that was longer than was planned."""

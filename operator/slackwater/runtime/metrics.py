@@ -179,7 +179,7 @@ class _Gauges(Collector):
             changes.add_metric(labels, follower.changes)
             if follower.snapshot is None or follower.checked_at is None:
                 continue
-            events.add_metric(labels, len(follower.snapshot.events))
+            events.add_metric(labels, follower.snapshot.count)
             synced.add_metric(labels, follower.checked_at.timestamp())
             age.add_metric(labels, (self._world.clock.now() - follower.checked_at).total_seconds())
             if follower.blocks_at is not None:

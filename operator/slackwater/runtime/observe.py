@@ -7,9 +7,10 @@ from datetime import datetime
 
 from slackwater.api.grants import airflow_grant, calendar_allows, pool_grant
 from slackwater.core.event import Event
+from slackwater.core.match import missing
 from slackwater.core.occurrence import Layout, lay_out
 from slackwater.core.seen import AirflowView, CalendarView, PoolView, Seen, Trouble
-from slackwater.core.spec import Effect, PoolGrant, Privacy, Ref, TrainingWindow
+from slackwater.core.spec import Effect, PoolGrant, Ref, TrainingWindow
 from slackwater.core.words import Reason
 from slackwater.runtime.calendar_follower import horizon_at
 from slackwater.runtime.records import WindowRecord
@@ -64,35 +65,24 @@ def _calendar(world: World, ref: Ref, namespace: str, labels: Mapping[str, str])
 
 
 def _misuse(spec: TrainingWindow, calendars: Mapping[Ref, CalendarView]) -> Trouble | None:
-    """Entries that their calendar's privacy level cannot serve (R2, R13)."""
+    """Entries that their calendar cannot serve: by its privacy level, or at all (R2, R13)."""
     for index, entry in enumerate(spec.calendars):
         view = calendars[entry.calendar]
-        if view.refused is not None or view.privacy is not Privacy.FREE_BUSY:
+        if view.refused is not None or view.fields is None:
             continue
         path = f"spec.calendars[{index}]"
-        if entry.effect is Effect.TRIGGER:
+        if entry.effect is Effect.TRIGGER and "key" not in view.fields:
             return Trouble(Reason.FREE_BUSY_CANNOT_TRIGGER, {"field": f"{path}.effect"})
-        needs = next(
-            (
-                name
-                for name, wanted in (
-                    ("summary", entry.match.summary),
-                    ("categories", entry.match.categories),
-                    ("organizers", entry.match.organizers),
-                )
-                if wanted
-            ),
-            None,
-        )
-        if needs is not None:
-            gaps = {
-                "field": f"{path}.match.{needs}",
-                "needs": needs,
-                "ref": entry.calendar,
-                "privacy": view.privacy,
-            }
-            return Trouble(Reason.FIELD_UNAVAILABLE, gaps)
+        found = missing(entry.match, view.fields)
+        if found is not None:
+            return unavailable(f"{path}.match.{found[0]}", found[1], view)
     return None
+
+
+def unavailable(field: str, needs: str, view: CalendarView) -> Trouble:
+    """A field of a spec needs what a calendar does not give."""
+    gaps = {"field": field, "needs": needs, "ref": view.ref, "privacy": view.privacy}
+    return Trouble(Reason.FIELD_UNAVAILABLE, gaps)
 
 
 def _layout(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from slackwater.api.grants import calendar_allows
 from slackwater.core.event import Event, Snapshot
-from slackwater.core.reserve import Reservations, reservations
+from slackwater.core.reserve import Reservations, misuse, reservations
+from slackwater.core.seen import CalendarView
 from slackwater.core.spec import PoolRules, Ref
 from slackwater.runtime.world import World
 
@@ -26,11 +27,16 @@ class Reserving:
             labels: of the pool's namespace, for calendars that allow by label.
         """
         snapshots: dict[Ref, Snapshot] = {}
-        for rule in rules.reservations:
-            snapshot = self._read(rule.calendar, rules.ref, labels)
-            if snapshot is None:
+        for index, rule in enumerate(rules.reservations):
+            view = self._view(rule.calendar, rules.ref, labels)
+            if view is None:
                 return Reservations(unread=rule.calendar)
-            snapshots[rule.calendar] = snapshot
+            found = None if view.fields is None else misuse(rule, view.fields)
+            if found is not None:
+                return Reservations(unread=rule.calendar, misuse=(index, *found))
+            if view.snapshot is None or not view.usable(self._world.clock.now()):
+                return Reservations(unread=rule.calendar)
+            snapshots[rule.calendar] = view.snapshot
         seen = tuple(snapshots.values())
         made = self._made.get(rules.ref)
         if (
@@ -46,12 +52,11 @@ class Reserving:
             self._made[rules.ref] = made
         return made[2]
 
-    def _read(self, ref: Ref, pool: Ref, labels: Mapping[str, str]) -> Snapshot | None:
-        """The calendar's snapshot; None where it cannot be trusted to be complete and recent."""
+    def _view(self, ref: Ref, pool: Ref, labels: Mapping[str, str]) -> CalendarView | None:
+        """The calendar as the pool sees it; None where it does not."""
         follower, supporting = self._world.calendar(ref), self._world.calendars.get(ref)
         if follower is None or supporting is None or supporting.spec is None:
             return None
         if not calendar_allows(supporting.spec, ref.namespace, pool.namespace, labels):
             return None
-        view = follower.view(None)
-        return view.snapshot if view.usable(self._world.clock.now()) else None
+        return follower.view(None)

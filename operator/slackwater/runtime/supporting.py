@@ -22,6 +22,7 @@ from slackwater.core.words import Reason, say
 from slackwater.ports import Key, Kind, Store, Stored
 from slackwater.runtime.airflow_follower import AirflowFollower
 from slackwater.runtime.calendar_follower import CalendarFollower
+from slackwater.runtime.observe import unavailable
 from slackwater.runtime.pool_follower import PoolFollower
 from slackwater.runtime.records import Supporting
 from slackwater.runtime.tell import Teller
@@ -121,7 +122,7 @@ class Publisher:
                 names = {"pool": follower.ref, "calendar": follower.reservations.unread}
                 data = Trouble(reason, numbers | names) if reason else None
                 data = follower.failure or data  # it knows which secret, query or address it was
-                trouble = follower.trouble or follower.overlap
+                trouble = follower.trouble or follower.overlap or self._misuse(follower)
                 ready = condition("Ready", trouble, Reason.ACCEPTED)
                 if trouble is None and follower.reservations.unreadable:
                     reason = Reason.MATCH_UNREADABLE
@@ -137,6 +138,15 @@ class Publisher:
                     trouble = Trouble(Reason.NOT_READ_YET)
                 return (condition("Ready", trouble, Reason.ACCEPTED),)
 
+    def _misuse(self, follower: PoolFollower) -> Trouble | None:
+        """A reservation that looks at what its calendar does not give (R13)."""
+        reservations = follower.reservations
+        calendar = self._world.calendar(reservations.unread) if reservations.unread else None
+        if reservations.misuse is None or calendar is None:
+            return None
+        index, field, needs = reservations.misuse
+        return unavailable(f"spec.reservations[{index}].{field}", needs, calendar.view(None))
+
     @staticmethod
     def _wire(
         follower: CalendarFollower | PoolFollower | AirflowFollower,
@@ -148,7 +158,7 @@ class Publisher:
                     conditions=conditions,
                     last_change_time=follower.changed_at,
                     blocks_at=follower.blocks_at if follower.fault else None,
-                    event_count=len(follower.snapshot.events) if follower.snapshot else None,
+                    event_count=follower.snapshot.count if follower.snapshot else None,
                 ).to_wire()
             case PoolFollower():
                 sample = follower.sample

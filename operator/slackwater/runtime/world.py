@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -121,9 +122,17 @@ class World:
     def secrets_changed(self, namespace: str) -> None:
         """Build anew every adapter of the namespace: one of its secrets is another."""
         for kind in (Kind.CALENDAR, Kind.GPU_POOL, Kind.AIRFLOW_INSTANCE):
-            objects = self._supporting(kind)
-            for ref in [ref for ref in objects if ref.namespace == namespace]:
-                self.admit(objects.pop(ref).stored)
+            for ref in [ref for ref in self._supporting(kind) if ref.namespace == namespace]:
+                follower = self.following.get(Key(kind, ref))
+                if isinstance(follower, CalendarFollower):
+                    follower.renew(partial(self._readmit, kind, ref))
+                else:
+                    self._readmit(kind, ref)
+
+    def _readmit(self, kind: Kind, ref: Ref) -> None:
+        held = self._supporting(kind).pop(ref, None)
+        if held is not None:
+            self.admit(held.stored)
 
     def _supporting(self, kind: Kind) -> dict[Ref, Supporting[Any]]:
         found: dict[Kind, dict[Ref, Supporting[Any]]] = {
@@ -346,10 +355,12 @@ class World:
 
 
 def _calendar_settings(spec: CalendarSpec) -> CalendarSettings:
-    refresh = PROVIDERS[spec.provider.name].default_refresh
+    provider = PROVIDERS[spec.provider.name]
+    refresh = provider.default_refresh
     if spec.refresh_interval_seconds is not None:
         refresh = timedelta(seconds=spec.refresh_interval_seconds)
-    return CalendarSettings(refresh, timedelta(seconds=spec.max_staleness_seconds), spec.privacy)
+    staleness = timedelta(seconds=spec.max_staleness_seconds)
+    return CalendarSettings(refresh, staleness, spec.privacy, provider.fields[spec.privacy])
 
 
 def _metered_by(spec: GPUPoolSpec) -> tuple[str, str] | object:
