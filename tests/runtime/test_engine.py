@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
-from slackwater.errors import Ambiguous
-from slackwater.ports import Changed
+from slackwater.errors import Ambiguous, PoolError
+from slackwater.ports import Changed, Kind
 from tests.runtime.rig import GPU, HOUR, MINUTE, NS, SECOND, Bay, at, on_virtual_time
 
 
@@ -515,4 +515,78 @@ async def test_waiting_in_a_queue_costs_no_writes(clock):
     await found.until(2.9)
     assert writes(found) == before
     assert [found.status(name)["message"] for name in waiting] == messages
+    await found.stop()
+
+
+@on_virtual_time
+async def test_a_pool_is_asked_as_often_for_one_window_as_for_many(clock):
+    async def samples(windows):
+        found = bay(clock)
+        taken, sample = [], found.pool.sample
+
+        async def counted():
+            taken.append(clock.now())
+            return await sample()
+
+        found.pool.sample = counted
+        found.pool.foreign = found.pool.gpus
+        began = (clock.now() - at(0)) / HOUR
+        for number in range(windows):
+            found.window(f"w{number}", gpu=GPU)
+            found.event(began + 0.1, began + 12, f"w{number}")
+        found.start()
+        await found.until(began + 1)
+        await found.stop()
+        return len(taken)
+
+    one = await samples(1)
+    assert one > 100, "it waits, so the pool is looked at often"
+    assert await samples(40) <= one + 2
+
+
+@on_virtual_time
+async def test_a_pool_that_cannot_be_read_blocks_only_its_own_windows_and_heals(clock):
+    found = bay(clock)
+    found.store.apply(Kind.GPU_POOL, Ref(NS, "other"), {"source": {"static": {"gpus": 8}}})
+    healthy = found.pool.sample
+    sources = found.sources
+
+    class Broken:
+        well = False
+
+        async def sample(self):
+            if self.well:
+                return await healthy()
+            raise PoolError(Reason.PARTIAL_RESPONSE, what="Prometheus")
+
+        async def utilization_since(self, since):
+            return ()
+
+        async def demand_since(self, since):
+            return ()
+
+        async def aclose(self):
+            return
+
+    broken = Broken()
+
+    def chosen():
+        made = sources()
+        pool = made.pool
+        made.pool = lambda key, spec: broken if key.ref.name == "other" else pool(key, spec)
+        return made
+
+    found.sources = chosen
+    found.window("nightly", gpu=GPU)
+    found.window("blocked", gpu=GPU | {"poolRef": {"name": "other"}})
+    for name in ("nightly", "blocked"):
+        found.event(0.1, 4, name)
+    found.start()
+    await found.until(0.5)
+    assert len(found.airflow.posts) == 1
+    assert found.states("blocked") == ["Waiting"]
+    assert "partial answer" in found.status("blocked")["message"]
+    broken.well = True
+    await found.until(0.6)
+    assert len(found.airflow.posts) == 2
     await found.stop()

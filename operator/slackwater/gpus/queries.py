@@ -45,9 +45,9 @@ libraries takes about 500 MiB, a desktop or an idle driver less."""
 FOREGROUND: Final = "slackwater_pool_foreground_gpus"
 """Our own gauge: GPUs asked of a pool by others than runs of ours."""
 RUN_ID: Final = "label_run_id"
-"""Airflow's own label, on pods of KubernetesExecutor and KubernetesPodOperator."""
+"""Airflow's own label, on pods of its executor and of its operators for pods, jobs and Spark."""
 OWN_RUN: Final = "label_slackwater_dev_run"
-"""`slackwater.dev/run`, for pods that others create: operators of jobs, Ray, Spark."""
+"""`slackwater.dev/run`, for pods that others create, such as those of a RayCluster."""
 MOST_SEEN: Final = timedelta(hours=24)
 
 _HOSTS: Final = ", ".join(HOST_LABELS)
