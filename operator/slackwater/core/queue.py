@@ -8,9 +8,11 @@ are rounded up to five minutes, so that a status does not change with every look
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from slackwater.core.ask import Ask, Promise
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from slackwater.core.allot import Verdict
 
 GRID: Final = timedelta(minutes=5)
-MOST: Final = 50
+MOST: Final = 20
 """Asks at the front of a queue that are projected; of those behind only the place is told."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -115,39 +117,43 @@ class _Taken:
     end: datetime
 
 
-@dataclass(slots=True)
 class _Calendar:
     """What of a pool is free when, as far as ends are known."""
 
-    runs: tuple[Promise, ...]
-    sample: Sample
-    reservations: Reservations
-    most_runs: int | None
-    now: datetime
-    ends: list[tuple[datetime, int]] = field(init=False)
-    unseen: int = field(init=False)
-    taken: list[_Taken] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.ends = [
-            (run.ends, run.count)
-            for run in self.runs
-            if run.ends is not None and run.ends > self.now
-        ]
-        self.unseen = sum(run.unseen for run in self.runs)
+    def __init__(
+        self,
+        runs: tuple[Promise, ...],
+        sample: Sample,
+        reservations: Reservations,
+        most_runs: int | None,
+        now: datetime,
+    ) -> None:
+        self.sample, self.reservations, self.now = sample, reservations, now
+        self.most_runs, self.runs = most_runs, len(runs)
+        self.unseen = sum(run.unseen for run in runs)
+        known = sorted((run.ends, run.count) for run in runs if run.ends and run.ends > now)
+        self.ends = [end for end, _ in known]
+        # What has become free when so many of them have ended.
+        self.freed = [0, *accumulate(count for _, count in known)]
+        self.taken: list[_Taken] = []
+        self.rooms: dict[int, int] = {}
 
     def free_now(self, ask: Ask) -> int:
         """GPUs for pods of its size that nobody holds and nothing keeps from it now."""
-        if self.most_runs is not None and len(self.runs) >= self.most_runs:
+        if self.most_runs is not None and self.runs >= self.most_runs:
             return 0
         return self._free(ask, self.now) - self._reserved(ask, self.now)
 
     def _free(self, ask: Ask, at: datetime) -> int:
         size = ask.per_pod
-        ended = sum(gpus for end, gpus in self.ends if end <= at)
+        ended = self.freed[bisect_right(self.ends, at)]
         held = sum(one.gpus for one in self.taken if one.start <= at < one.end)
-        room = self.sample.fit(size) - self.sample.waiting - self.unseen + ended
-        return min(room, self.sample.fit_when_empty(size)) - held
+        return min(self._room(size) + ended, self.sample.fit_when_empty(size)) - held
+
+    def _room(self, size: int) -> int:
+        if size not in self.rooms:
+            self.rooms[size] = self.sample.fit(size) - self.sample.waiting - self.unseen
+        return self.rooms[size]
 
     def _reserved(self, ask: Ask, at: datetime) -> int:
         if not self.reservations.known:
@@ -160,13 +166,18 @@ class _Calendar:
         """Whether the pool takes one more run."""
         if self.most_runs is None:
             return True
-        ended = sum(1 for end, _ in self.ends if end <= at)
         held = sum(1 for one in self.taken if one.start <= at < one.end)
-        return len(self.runs) - ended + held < self.most_runs
+        return self.runs - bisect_right(self.ends, at) + held < self.most_runs
 
     def first(self, ask: Ask, after: datetime) -> datetime | None:
         """The first moment from which on the ask has room as long as it lasts."""
-        moments = {after, *(end for end, _ in self.ends), *(one.end for one in self.taken)}
+        # So many runs have to end in any case, whatever was placed meanwhile.
+        needed = bisect_left(self.freed, ask.count - self._room(ask.per_pod))
+        if needed > len(self.ends):
+            return None
+        if needed:
+            after = max(after, self.ends[needed - 1])
+        moments = {after, *self.ends[needed:], *(one.end for one in self.taken)}
         moments |= {one.span.end for one in self.reservations.known}
         for at in sorted(moment for moment in moments if after <= moment < _NEVER):
             if self._holds(ask, at):
@@ -178,7 +189,7 @@ class _Calendar:
         reserved = self._reserved(ask, at)
         within = (at, *(one.start for one in self.taken if at < one.start < end))
         return all(
-            self._free(ask, moment) - reserved >= ask.count and self._places(moment)
+            self._places(moment) and self._free(ask, moment) - reserved >= ask.count
             for moment in within
         )
 
