@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -260,6 +260,13 @@ class Airflow(Protocol):
 
     async def run(self, dag_id: str, run_id: str) -> Run | None:
         """One run by id, None where there is none."""
+        ...
+
+    async def task_times(self, dag_id: str, since: datetime) -> tuple[timedelta, ...]:
+        """How long tasks were at work in each of the newest successful runs that ended since then.
+
+        Waiting for slots, pods and machines is not counted. Raises AirflowError.
+        """
         ...
 
     async def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str) -> Run:

@@ -36,6 +36,7 @@ def told(status: int, body: Any) -> Any:
 
 
 R = "/api/v2/dags/{}/dagRuns"
+INSTANCES = "/api/v2/dags/~/dagRuns/~/taskInstances/list"
 
 
 def body(run_id: str | None = "r1", **more: Any) -> dict[str, Any]:
@@ -113,6 +114,23 @@ SCENARIO: list[Step] = [
         )
     ],
     ("run", "GET", f"{R.format('plain')}/r1", None, "viewer"),
+    *[
+        (f"task instances {name}", "POST", INSTANCES, sent, "viewer")
+        for name, sent in (
+            ("of a run", {"dag_ids": ["plain"], "dag_run_ids": ["r1"], "order_by": "id"}),
+            ("that succeeded", {"dag_ids": ["plain"], "state": ["success"]}),
+            ("of no run", {"dag_ids": ["plain"], "dag_run_ids": ["nope"]}),
+            ("behind the last", {"dag_run_ids": ["r1"], "page_limit": 100, "page_offset": 1}),
+            ("by an unknown field", {"zzz": 1}),
+        )
+    ],
+    (
+        "ended runs",
+        "GET",
+        f"{R.format('plain')}?state=success&order_by=-end_date&end_date_gte=2026-01-01T00:00:00Z",
+        None,
+        "viewer",
+    ),
     ("no run", "GET", f"{R.format('plain')}/nope", None, "viewer"),
     ("no run of no dag", "GET", f"{R.format('nowhere')}/nope", None, "viewer"),
     ("patch no run", "PATCH", f"{R.format('plain')}/nope", {"state": "failed"}, "user"),

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from slackwater.core.words import Reason, say
+from slackwater.gpus.queries import REPORT
 from slackwater.ports import FetchState
 from tests.cli.reading_bench import (
     ASIDE,
@@ -26,6 +28,7 @@ from tests.cli.reading_bench import (
     window,
 )
 from tests.fakes.airflow import FakeAirflow, Param
+from tests.gpus.fake_prometheus import FakePrometheus, row, vector
 
 TRAIN = entry("team", "Trigger", "train:*")
 GPU = {"poolRef": {"name": "box"}, "count": 8}
@@ -455,3 +458,31 @@ def test_a_typo_in_an_entry_weeks_ahead_is_found(bench: Bench, server: FakeAirfl
     )
     assert remedy == "Correct spec.dag.conf or the event."
     assert CANARY not in check(bench).out
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_pool_whose_pods_do_not_say_whose_they_are_is_told(bench: Bench, labelled: bool) -> None:
+    numbers = {"capacity": 8, "allocatable": 8, "reports": 8 * REPORT, "age.nodes": 1}
+    rows = [row(value, what=name, node="gpu-1") for name, value in numbers.items()]
+    rows += [row(2, what="labelled")] if labelled else []
+    fake = FakePrometheus(reply=lambda asked: vector(*rows, row(1, what="age.ready")))
+    app = web.Application(client_max_size=2**20)
+    app.router.add_route("*", "/{path:.*}", fake.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+
+    async def listen() -> int:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port: int = runner.addresses[0][1]
+        return port
+
+    document = pool(8)
+    address = f"http://127.0.0.1:{ASIDE.do(listen())}"
+    document["spec"] = {"source": {"prometheus": {"serverAddress": address}}, "nodes": "gpu-.*"}
+    bench.write("all.yaml", document)
+
+    printed = bench.run("check")
+    ASIDE.do(runner.cleanup())
+
+    assert "GPUPool research/box: 8 of 8 GPUs free." in printed.out
+    assert ("No pod tells which run it belongs to" in printed.out) is not labelled

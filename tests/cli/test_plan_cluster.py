@@ -14,10 +14,25 @@ from slackwater.core.ledger import Line, State
 from slackwater.core.span import Span
 from slackwater.core.status import Status
 from slackwater.core.words import Reason
-from tests.cli.reading_bench import ASIDE, NOW, Bench, Json, Printed, entry, event, static, window
+from tests.cli.reading_bench import (
+    ASIDE,
+    NOW,
+    Bench,
+    Json,
+    Printed,
+    entry,
+    event,
+    pool,
+    static,
+    window,
+)
 from tests.stores.fake_cluster import OURS, FakeCluster
 
-PLURALS = {"TrainingWindow": "trainingwindows", "Calendar": "calendars"}
+PLURALS = {
+    "TrainingWindow": "trainingwindows",
+    "Calendar": "calendars",
+    "GPUPool": "gpupools",
+}
 TRAIN = entry("team", "Trigger", "train:*")
 NIGHT = event("a", "train: x", "2026-11-24T22:00:00Z", "2026-11-25T06:00:00Z")
 
@@ -157,3 +172,28 @@ def test_a_cluster_that_is_not_there_is_a_failure_with_its_remedy(cluster: Clust
         "slackwater: the Kubernetes API cannot be reached. Check the address, DNS and network "
         "policies.\n"
     )
+
+
+def test_the_queue_of_a_pool_shows_the_windows_of_all_namespaces(cluster: Cluster) -> None:
+    cluster.put(pool(16, grants=[{"namespaces": {"from": "All"}}]))
+    gpu = {"gpu": {"poolRef": {"name": "box", "namespace": "research"}, "count": 8}}
+    line = Line(
+        id="0123",
+        entry="daily",
+        state=State.WAITING,
+        reason=Reason.WAITING_FOR_GPUS,
+        condition="CapacityAvailable",
+        since=NOW,
+        window=Span(NOW.replace(hour=11), NOW.replace(hour=20)),
+    )
+    status = to_wire(Status(lines=(line,)))
+    cluster.put(window("nightly", **gpu), status=status)
+    cluster.put(window("theirs", priority=7, **gpu), namespace="sales", status=status)
+
+    printed = cluster.look("queue", "research/box", "-o", "json")
+
+    assert (printed.code, printed.err) == (0, "")
+    assert [(w["trainingWindow"], w["mayStartNow"]) for w in printed.json["waiting"]] == [
+        ("sales/theirs", True),
+        ("research/nightly", True),
+    ]

@@ -163,6 +163,14 @@ def test_promises_count_only_as_far_as_they_do_not_show():
     assert admitted(found, ask("a", 6)) == set()
 
 
+def test_a_pool_that_shrinks_below_what_is_promised_starts_nothing_until_it_has_room():
+    held = (promise("a", 16, unseen=16, ends=clock(3)),)
+    wanted = ask("x", 4)
+    shrunk = allot(pool(8, promises=held), [wanted], NOW)[wanted.owner]
+    assert (shrunk.reason, shrunk.free, shrunk.promised) == (Reason.WAITING_FOR_GPUS, 8, 8)
+    assert admitted(pool(8, 8, 8, promises=held), wanted) == {"x"}
+
+
 def test_an_ask_larger_than_the_pool_is_said_at_once_and_blocks_nobody():
     assert answers(pool(8), ask("a", 9, priority=9), ask("b", 8)) == {
         "a": Reason.EXCEEDS_CAPACITY,

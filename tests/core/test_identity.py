@@ -3,12 +3,14 @@
 import re
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slackwater.core.identity import (
     event_key,
     inline_key,
+    pod_labels,
     run_id,
     run_prefix,
     series_key,
@@ -79,3 +81,32 @@ def test_a_key_shows_nothing_of_what_it_is_made_of():
     assert re.fullmatch(r"[0-9a-f]{20}", event_key("anna@example.com", "uid-1", "2026-01-01"))
     assert re.fullmatch(r"[0-9a-f]{12}", series_key("anna@example.com", "uid-1"))
     assert re.fullmatch(r"[0-9a-f]{20}", inline_key("nights", "2026-01-01T22:00"))
+
+
+@pytest.mark.parametrize(
+    ("run", "label"),
+    [  # as make_safe_label_value of apache-airflow-providers-cncf-kubernetes 10.25.0 gives them
+        (
+            "slackwater.test.research.nightly.0123456789abcdef01234567",
+            "slackwater.test.research.nightly.0123456789abcdef01234567",
+        ),
+        (
+            "slackwater.0a1b2c3d-1111-2222-3333-444455556666.research.nightly.0123456789abcdef01234567",
+            "slackwater.0a1b2c3d-1111-2222-3333-444455556666.resea-6e9671b2f",
+        ),
+        (
+            "slackwater.dir~1:2+3.research.n.0123456789abcdef01234567",
+            "slackwater.dir123.research.n.0123456789abcdef01234567-fda260c37",
+        ),
+    ],
+    ids=["short", "long", "strange"],
+)
+def test_pods_carry_the_run_id_as_airflow_cuts_it(run, label):
+    assert pod_labels(run) == (label, "0123456789abcdef01234567")
+
+
+@given(st.text(alphabet="abcXYZ019_~:+-.", min_size=1, max_size=200))
+def test_a_label_is_always_one_that_kubernetes_takes(run):
+    safe, _ = pod_labels(run)
+    assert len(safe) <= 63
+    assert re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z0-9]", safe)

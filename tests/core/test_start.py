@@ -375,7 +375,8 @@ def test_without_room_it_waits_and_says_what_is_free():
     found = asking(free=(4, 5), promises=(promise("x", 8, unseen=8),))
     assert held_by(found) is Reason.WAITING_FOR_GPUS
     assert found.status.message == (
-        "Waiting for 8 GPUs in research/h100 since 10:30: 9 free, 8 of them promised to 1 other run."
+        "Waiting for 8 GPUs in research/h100 since 10:30: 9 free, 8 of them promised to 1 other run; "
+        "place 1 of 1; with 1 GPU now."
     )
     assert found.condition("CapacityAvailable")[2] == found.status.message
 
@@ -383,7 +384,7 @@ def test_without_room_it_waits_and_says_what_is_free():
 def test_behind_others_it_waits_for_its_turn():
     found = asking(rivals=(ask("giant", 16, priority=9),), free=(8, 7))
     assert held_by(found) is Reason.WAITING_FOR_TURN
-    assert "1 ahead" in found.status.message
+    assert "; place 2 of 2; " in found.status.message
 
 
 def test_a_held_pool_holds_back_whatever_it_answered_before():

@@ -36,7 +36,7 @@ from tests.fakes.airflow_bodies import (
     run_body,
 )
 from tests.fakes.airflow_faults import Faults, Hold
-from tests.fakes.airflow_lists import pool_list, run_list, task_list
+from tests.fakes.airflow_lists import instance_list, pool_list, run_list, task_list
 from tests.fakes.airflow_rules import (
     Refusal,
     check_params,
@@ -246,7 +246,8 @@ class FakeAirflow:
         for verb, pattern, answer in _ROUTES:
             if verb == method and (found := re.fullmatch(pattern, raw)):
                 user = self.tokens.user(request.headers.get("Authorization", ""))
-                if method in WRITES and self.users[user][1] == "viewer":
+                writes = method in WRITES and not raw.endswith("/list")
+                if writes and self.users[user][1] == "viewer":
                     raise Refusal(403, "Forbidden")
                 return answer(self, request.query, text, *map(unquote, found.groups()))
         raise Refusal(404, error="API route not found")
@@ -352,6 +353,10 @@ class FakeAirflow:
             self._dag(dag_id)
         return 200, run_list(self.runs, query, dag_id, self._release, self.page_limit)
 
+    def _post_instances(self, _query: Any, text: str) -> tuple[int, Json]:
+        body = checked(parsed(text), _INSTANCES)
+        return 200, instance_list(self.dags, self.runs, body, self.page_limit)
+
 
 _DAGS = "/api/v2/dags/([^/]+)"
 _ROUTES: tuple[tuple[str, str, Callable[..., tuple[int, Any]]], ...] = (
@@ -364,7 +369,16 @@ _ROUTES: tuple[tuple[str, str, Callable[..., tuple[int, Any]]], ...] = (
     ("PATCH", f"{_DAGS}/dagRuns/([^/]+)", FakeAirflow._patch_run),
     ("DELETE", f"{_DAGS}/dagRuns/([^/]+)", FakeAirflow._delete_run),
     ("GET", "/api/v2/pools", FakeAirflow._get_pools),
+    ("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", FakeAirflow._post_instances),
 )
+_INSTANCES = {
+    "dag_ids": list,
+    "dag_run_ids": list,
+    "state": list,
+    "order_by": str,
+    "page_limit": int,
+    "page_offset": int,
+}
 _TRIGGER = {
     "dag_run_id": str,
     "data_interval_start": str,

@@ -55,6 +55,8 @@ class DagRun:
     state: str = "queued"
     start_date: datetime | None = None
     end_date: datetime | None = None
+    # When each of its tasks was at work; left out, all the time of the run.
+    worked: Mapping[str, tuple[datetime | None, datetime | None]] | None = None
 
 
 def time_text(moment: datetime | None) -> str | None:
@@ -65,7 +67,7 @@ def base64_text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _version_body(dag_id: str) -> Json:
+def version_body(dag_id: str) -> Json:
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_OID, dag_id)),
         "version_number": 1,
@@ -98,7 +100,7 @@ def run_body(run: DagRun) -> Json:
         "triggering_user_name": "admin",
         "conf": run.conf,
         "note": run.note,
-        "dag_versions": [_version_body(run.dag_id)],
+        "dag_versions": [version_body(run.dag_id)],
         "bundle_version": None,
         "dag_display_name": run.dag_id,
         "partition_key": None,
@@ -174,7 +176,7 @@ def details_body(dag: Dag, now: datetime, running: int) -> Json:
         "is_favorite": False,
         "active_runs_count": running,
         "concurrency": 16,
-        "latest_dag_version": _version_body(dag.dag_id),
+        "latest_dag_version": version_body(dag.dag_id),
     }
 
 

@@ -332,6 +332,37 @@ async def test_what_the_namespaces_of_reservations_use_is_counted_apart(fake, po
     assert (await picked.sample()).used_by == {"demo": 3, "sales": 1}
 
 
+# --- whose pods they are -----------------------------------------------------------------------
+
+RUN = "slackwater.test.research.nightly.0123456789abcdef01234567"
+
+
+async def test_labels_of_pods_are_believed_to_be_readable_for_a_day_after_the_last(
+    fake, pool, clock
+):
+    shown = (marked("labelled", 1), marked("visible", 4, node="gpu-1", label_run_id=RUN))
+    fake.reply = lambda asked: vector(*ROWS, *shown)
+    source = pool(nodes="gpu-.*")
+    assert (await source.sample()).shown(RUN) == 4
+    fake.reply = lambda asked: vector(*ROWS)
+    clock.pass_(86_399)
+    assert (await source.sample()).shown(RUN) == 0
+    clock.pass_(86_401)
+    assert (await source.sample()).shown(RUN) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pod_labels": False}, {"queries": {"requested": "r"}}], ids=str
+)
+async def test_labels_are_not_asked_for_where_they_are_not_wanted_or_say_nothing(
+    fake, pool, changes
+):
+    fake.reply = lambda asked: vector(row(2, node="gpu-1")) if asked.query == "r" else vector(*ROWS)
+    sample = await pool(nodes="gpu-.*", **changes).sample()
+    assert sample.visible is None
+    assert not any("kube_pod_labels" in asked.query for asked in fake.asked)
+
+
 # --- static ------------------------------------------------------------------------------------
 
 

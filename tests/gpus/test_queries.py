@@ -104,3 +104,11 @@ def test_every_generation_of_the_exporter_is_asked_for():
     assert "> 500 or" in text
     assert f"> {500 * 1024 * 1024})" in text
     assert "> 0.05" in text
+
+
+def test_only_pods_of_runs_of_ours_are_told_apart():
+    text = queries.visible(POOL)
+    assert text.count('kube_pod_labels{label_run_id=~"slackwater[.].+"}') == 3
+    assert (
+        "group_left (label_run_id, label_slackwater_dev_run) topk by (namespace, pod, uid)" in text
+    )

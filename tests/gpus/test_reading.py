@@ -263,3 +263,42 @@ def test_rounding_is_no_wrong_unit():
         *TWO_NODES, overrides={"utilization": [plain(-1e-9)], "coverage": [plain(1 + 1e-9)]}
     )
     assert (sample.utilization, sample.coverage) == (0.0, 1.0)
+
+
+# --- whose pods they are -----------------------------------------------------------------------
+
+
+def of_run(gpus, node="a", **labels):
+    return one("visible", gpus, node=node, **labels)
+
+
+def test_where_no_pod_says_to_which_run_it_belongs_nobody_is_told_apart():
+    assert kubernetes(*TWO_NODES).visible is None
+
+
+def test_where_labels_can_be_read_a_run_without_pods_shows_nothing():
+    found = kubernetes(*TWO_NODES, one("labelled", 3))
+    assert found.visible == {}
+    assert found.shown("slackwater.test.research.n.0123") == 0
+
+
+def test_the_pods_of_a_run_are_added_up_by_either_label():
+    run = "slackwater.test.research.n.0123"
+    rows = (
+        of_run(8, label_run_id=run),
+        of_run(4, node="b", label_run_id=run),
+        of_run(2, node="", label_run_id=run),
+        of_run(1, label_slackwater_dev_run="0123"),
+        of_run(3, label_run_id=run, label_slackwater_dev_run="4567"),
+        of_run(5, label_run_id="slackwater.test.research.other.89"),
+    )
+    found = kubernetes(*TWO_NODES, one("labelled", 9), *rows)
+    assert found.shown(run) == 15
+    assert found.shown("slackwater.test.research.n.4567") == 3
+
+
+def test_pods_on_nodes_of_other_pools_take_nothing_of_this_one():
+    run = "slackwater.test.research.n.0123"
+    rows = (of_run(8, label_run_id=run), of_run(4, node="far", label_run_id=run))
+    found = kubernetes(*TWO_NODES, one("labelled", 2), *rows, names={"a", "b"})
+    assert found.shown(run) == 8

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from slackwater.core.identity import pod_labels
 from slackwater.core.sample import Room, Sample
 from slackwater.core.words import Reason
 from slackwater.errors import PoolError
@@ -365,6 +366,33 @@ async def test_the_demand_recorded_by_slackwater_is_preferred_where_it_reaches(p
     assert set(values) == {3.0, 7.0}
     assert values[0] == 3.0
     assert 3 <= values.count(7.0) <= 5
+
+
+async def test_the_pods_of_a_run_are_found_by_their_labels(world):
+    run = (
+        "slackwater.0a1b2c3d-1111-2222-3333-444455556666.research.nightly.0123456789abcdef01234567"
+    )
+    airflows, own = pod_labels(run)
+    pool = world.simulate(2, 8, replicas=2)
+    node, other = f"t{world.number}-n-1", f"t{world.number}-n-2"
+    look = world.source().sample
+    pool.add_pod("foreign", gpus=1, node=node)
+    by_run = {"dag_id": "train", "run_id": airflows, "task_id": "fit"}
+    pool.add_pod("bound", gpus=4, node=node, labels=by_run)
+    pool.add_pod("waiting", gpus=2, labels=by_run)
+    pool.add_pod("job", gpus=1, node=other, labels={"slackwater.dev/run": own})
+    pool.add_pod("no-gpu", gpus=0, node=node, labels=by_run)
+    pool.add_pod("elsewhere", gpus=8, node="far-away", labels=by_run)
+    pool.add_pod("start", gpus=0, init_gpus=3, node=other, labels=by_run)
+    sample = await until(look, lambda s: s.shown(run) == 10 and s.used == 9)
+    assert sample.waiting == 2
+    pool.finish_pod("bound")
+    pool.bind_pod("waiting", node=other)
+    assert (await until(look, lambda s: s.used == 7 and s.waiting == 0)).shown(run) == 6
+    for name in ("bound", "waiting", "job", "no-gpu", "elsewhere", "start"):
+        pool.remove_pod(name)
+    assert (await until(look, lambda s: s.used == 1)).shown(run) == 0
+    assert await world.source().sample()
 
 
 # --- the server refuses ------------------------------------------------------------------------

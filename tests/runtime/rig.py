@@ -142,6 +142,7 @@ class Airflow:
     asked: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    times: tuple[timedelta, ...] | Exception = ()
 
     async def _reach(self, what: str) -> None:
         self.asked.append(what)
@@ -175,6 +176,12 @@ class Airflow:
         if self.gate is not None:
             await self.gate.wait()
         return found
+
+    async def task_times(self, dag_id: str, since: datetime) -> tuple[timedelta, ...]:
+        await self._reach(f"times {dag_id}")
+        if isinstance(self.times, Exception):
+            raise self.times
+        return self.times
 
     async def delete_queued(self, dag_id: str, run_id: str) -> bool:
         await self._reach(f"delete {run_id}")

@@ -533,3 +533,81 @@ def test_a_run_that_vanishes_while_it_is_followed_is_found_absent(state):
         assert isinstance(watch.known("a"), Absent)
 
     look()
+
+
+# --- what runs take
+
+
+@on_virtual_time
+async def test_durations_are_learned_once_an_hour_for_all_who_want_them(time):
+    watch = Watch(time)
+    watch.server.times = (30 * MINUTE,) * 6
+    for _ in range(1000):
+        watch.follower.want_durations(DAG)
+    await watch.look()
+    assert watch.server.count("times") == 1
+    assert watch.follower.durations(DAG).p90 == 30 * MINUTE
+    assert watch.facts == [DAG]
+    for _ in range(5):
+        await asyncio.sleep(600)
+        watch.follower.want_durations(DAG)
+        await watch.look()
+        assert watch.server.count("times") == 0
+    await asyncio.sleep(600)
+    watch.follower.want_durations(DAG)
+    watch.server.times = (40 * MINUTE,) * 6
+    await watch.look()
+    assert watch.follower.durations(DAG).p90 == 40 * MINUTE
+    assert watch.facts == [DAG, DAG]
+
+
+@on_virtual_time
+async def test_durations_that_did_not_change_are_no_news(time):
+    watch = Watch(time)
+    watch.server.times = (30 * MINUTE,) * 6
+    for _ in range(3):
+        watch.follower.want_durations(DAG)
+        await watch.look()
+        await asyncio.sleep(3600)
+    assert watch.facts == [DAG]
+
+
+@on_virtual_time
+async def test_durations_that_cannot_be_had_stop_nothing_and_what_was_known_stands(time):
+    watch = Watch(time)
+    watch.server.times = (30 * MINUTE,) * 6
+    watch.follower.want_durations(DAG)
+    await watch.look()
+    watch.server.times = AirflowError(Reason.FORBIDDEN, what="Airflow")
+    await asyncio.sleep(3600)
+    watch.follower.want_durations(DAG)
+    watch.follower.want_durations("other")
+    await watch.look()
+    assert watch.server.count("times") == 2
+    assert watch.follower.fault is None
+    assert watch.follower.durations(DAG).p90 == 30 * MINUTE
+    assert watch.follower.durations("other").p90 is None
+
+
+@on_virtual_time
+async def test_many_dags_are_learned_a_few_at_a_time(time):
+    watch = Watch(time)
+    for number in range(5):
+        watch.follower.want_durations(f"d{number}")
+    looks = []
+    for _ in range(4):
+        await watch.look()
+        looks.append(watch.server.count("times"))
+        assert looks[-1] <= 2
+        await watch.patience()
+    assert looks == [2, 2, 1, 0]
+
+
+@on_virtual_time
+async def test_durations_of_another_server_are_not_known(time):
+    watch = Watch(time)
+    watch.server.times = (30 * MINUTE,) * 6
+    watch.follower.want_durations(DAG)
+    await watch.look()
+    watch.follower.configure(Airflow(time), INTERVAL, None)
+    assert watch.follower.durations(DAG) is None

@@ -8,10 +8,21 @@ from slackwater.core.words import Reason
 from slackwater.ports import Key, Kind
 from slackwater.runtime.metrics import Metrics
 from tests.core.builders import CANARY, clock, hours, line
-from tests.runtime.rig import GPU, NS, Bay, on_virtual_time
+from tests.runtime.rig import GPU, MINUTE, NS, Bay, on_virtual_time
 
 ONE, TWO = Ref(NS, "one"), Ref(NS, "two")
-CLOSED = {"state", "reason", "type", "status", "kind", "result", "version", "provider", "le"}
+CLOSED = {
+    "state",
+    "reason",
+    "type",
+    "status",
+    "kind",
+    "result",
+    "version",
+    "provider",
+    "le",
+    "quantile",
+}
 """Labels whose values are words of ours; the others name objects."""
 
 
@@ -129,4 +140,23 @@ async def test_old_numbers_of_a_pool_are_not_shown_as_its_present(clock):
     await found.until(0.2)
     assert "slackwater_pool_free_gpus" not in shown()
     assert "slackwater_pool_promised_gpus" in shown()
+    await found.stop()
+
+
+@on_virtual_time
+async def test_what_runs_took_is_told_once_it_is_learned(clock):
+    found = Bay(clock)
+    found.apply_all()
+    key = found.window(gpu=GPU)
+    found.airflow.times = tuple(minutes * MINUTE for minutes in (50, 55, 60, 65, 90))
+    found.event(6, 10)
+    found.start()
+    found.metrics.expose(found.engine.world, leading=lambda: True, dropped=lambda: 0)
+    await found.until(0.2)
+    took = {
+        s.labels["quantile"]: s.value
+        for s in of(found.metrics, key.ref)
+        if s.name == "slackwater_learned_duration_seconds"
+    }
+    assert took == {"0.5": 3600, "0.9": 5400}
     await found.stop()

@@ -5,6 +5,8 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slackwater.core.quiet import quiet
 from slackwater.core.seen import Trouble
@@ -448,3 +450,57 @@ async def test_what_was_paid_stays_paid_when_the_ledger_is_written(time):
     watch.follower.promise(A, (replace(made, unseen=2),))
     watch.follower.promise(A, (made,))
     assert watch.unseen() == {"a": 2}
+
+
+@st.composite
+def days(draw):
+    """What happens to a pool of 16: runs start, their pods come and go, others' pods too."""
+    acts = st.sampled_from(["start", "pod", "gone", "others", "leave", "end"])
+    return draw(st.lists(st.tuples(acts, st.integers(1, 8), st.integers(0, 3)), max_size=25))
+
+
+@settings(deadline=None, max_examples=60)
+@given(days())
+def test_with_labels_nothing_is_promised_twice_whoever_else_takes_gpus(acts):
+    """Own pods pay a promise, foreign ones never, and what is given fits beside all promises."""
+
+    @on_virtual_time
+    async def day(time):
+        watch = Watch(time)
+        runs: dict[str, int] = {}  # GPUs that each run was promised
+        pods: dict[str, int] = {}  # ... and that its pods request
+        foreign = 0
+        for number, (act, gpus, which) in enumerate(acts):
+            chosen = sorted(runs)[which % len(runs)] if runs else None
+            room = 16 - foreign - sum(pods.values())
+            if act == "others":
+                foreign += min(gpus, room)
+            elif act == "leave":
+                foreign -= min(gpus, foreign)
+            elif act == "pod" and chosen:
+                pods[chosen] += min(gpus, room, runs[chosen] - pods[chosen])
+            elif act == "gone" and chosen:
+                pods[chosen] -= min(gpus, pods[chosen])
+            elif act == "end" and chosen:
+                runs.pop(chosen)
+                pods.pop(chosen)
+                watch.follower.promise(Ref(NS, chosen), ())
+            used = foreign + sum(pods.values())
+            await watch.look(16 - used, each=16, visible=dict(pods))
+            assert watch.unseen() == {name: runs[name] - pods[name] for name in runs}
+            if act == "start":
+                owner = Ref(NS, f"run{number}")
+                watch.follower.put(owner, ask(owner.name, gpus))
+                watch.follower.answer()
+                verdict = watch.follower.verdict(owner)
+                fits = 16 - used - sum(runs[name] - pods[name] for name in runs) >= gpus
+                assert verdict.admitted is fits
+                if fits:
+                    made = promise(owner.name, gpus, unseen=gpus, since=time.now())
+                    watch.follower.consume(owner, made)
+                    runs[owner.name], pods[owner.name] = gpus, 0
+                else:
+                    watch.follower.put(owner, None)
+            await asyncio.sleep(15)
+
+    day()

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from slackwater.core.event import Event, Snapshot
-from slackwater.core.identity import event_key, series_key
+from slackwater.core.identity import event_key, pod_labels, series_key
 from slackwater.core.run import DagFacts, Run, RunState
 from slackwater.core.sample import Room, Sample
 from slackwater.core.span import Span
@@ -343,6 +343,8 @@ class SimAirflow:
         self.on_trigger: Any = None
         self.times_ran: dict[str, int] = {}
         self.begun_at: dict[str, datetime] = {}
+        self.times: tuple[timedelta, ...] | None = None  # in place of those of its runs
+        self.asked_times = 0
 
     # truth
 
@@ -411,6 +413,24 @@ class SimAirflow:
         run = self.runs[run_id].run
         await self.world.travel()
         return run
+
+    async def task_times(self, dag_id: str, since: datetime) -> tuple[timedelta, ...]:
+        self.asked_times += 1
+        if self.name in self.world.down:
+            raise AirflowError(Reason.UNREACHABLE, what="Airflow")
+        self.step_all()
+        if self.times is not None:
+            return self.times
+        ended = (
+            sim.run
+            for sim in self.runs.values()
+            if sim.run.dag_id == dag_id and sim.run.state is RunState.SUCCESS
+        )
+        return tuple(
+            run.end_date - run.start_date
+            for run in ended
+            if run.start_date is not None and run.end_date is not None and run.end_date >= since
+        )[-25:]
 
     async def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str) -> Run:
         self.posts.append((self.world.now(), run_id))
@@ -532,7 +552,9 @@ class SimPool:
             used=used,
             utilization=used / self.gpus,
             coverage=1.0,
-            visible=dict(ours) if self.labels else None,
+            visible={pod_labels(run)[0]: gpus for run, gpus in ours.items()}
+            if self.labels
+            else None,
         )
         self.told = (sample, ours)
         self.on_told()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from slackwater.airflow.client import Answer, NoAnswer
 from slackwater.core.run import Run, RunState
+from slackwater.core.span import Span
 from slackwater.core.words import Reason
 from slackwater.errors import AirflowError, Ambiguous, Refused
 from slackwater.net import retry_after
@@ -195,6 +196,15 @@ def run_of(data: Any) -> Run | None:
         end_date=_instant(data.get("end_date")),
         origin=origin if isinstance(origin, Mapping) else {},
     )
+
+
+def work_of(data: Any) -> tuple[str, Span] | None:
+    """Run id of a task instance of a reply, and when it was at work; None where it was not."""
+    run_id = data.get("dag_run_id") if isinstance(data, dict) else None
+    if not isinstance(run_id, str):
+        return None
+    start, end = _instant(data.get("start_date")), _instant(data.get("end_date"))
+    return None if start is None or end is None or end <= start else (run_id, Span(start, end))
 
 
 def _state(found: Any) -> RunState:

@@ -77,6 +77,7 @@ class Apis:
     dags: Any
     runs: Any
     tasks: Any
+    instances: Any
     pools: Any
     monitor: Any
     version: Any
@@ -103,6 +104,7 @@ class Client:
         from airflow_client.client.api.monitor_api import MonitorApi
         from airflow_client.client.api.pool_api import PoolApi
         from airflow_client.client.api.task_api import TaskApi
+        from airflow_client.client.api.task_instance_api import TaskInstanceApi
         from airflow_client.client.api.version_api import VersionApi
         from airflow_client.client.api_client import ApiClient
         from airflow_client.client.configuration import Configuration
@@ -117,6 +119,7 @@ class Client:
             dags=DAGApi(raw),
             runs=DagRunApi(raw),
             tasks=TaskApi(raw),
+            instances=TaskInstanceApi(raw),
             pools=PoolApi(raw),
             monitor=MonitorApi(raw),
             version=VersionApi(raw),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
-from slackwater.airflow import cancel, follow, preflight, trigger
+from slackwater.airflow import cancel, durations, follow, preflight, trigger
 from slackwater.airflow.auth import Auth
 from slackwater.airflow.session import Session
 from slackwater.core.run import DagFacts, Run
@@ -63,6 +64,9 @@ class _Opened:
 
     async def run(self, dag_id: str, run_id: str) -> Run | None:
         return await follow.run(self._session, dag_id, run_id)
+
+    async def task_times(self, dag_id: str, since: datetime) -> tuple[timedelta, ...]:
+        return await durations.task_times(self._session, dag_id, since)
 
     async def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str) -> Run:
         return await trigger.trigger(self._session, dag_id, run_id, conf, note)

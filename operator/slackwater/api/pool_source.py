@@ -70,6 +70,13 @@ class PrometheusAuth(WireModel):
         return self
 
 
+class PodLabels(StrEnum):
+    """Whether the labels of pods tell which run they belong to."""
+
+    AUTO = "Auto"
+    IGNORE = "Ignore"
+
+
 class Header(WireModel):
     """An HTTP header that goes with every query, such as X-Scope-OrgID."""
 
@@ -159,6 +166,17 @@ class PrometheusSource(WireModel):
             "with memory in use then counts as taken."
         ),
     ] = Mode.KUBERNETES
+    pod_labels: Annotated[
+        PodLabels,
+        Field(
+            description="How GPUs that were promised to a run are told from GPUs that its pods "
+            "already request, with mode Kubernetes. Auto: by the pods' label run_id, which "
+            "Airflow's KubernetesExecutor and KubernetesPodOperator set, or slackwater.dev/run, "
+            "where kube-state-metrics tells of either; else as with Ignore. Ignore: whenever the "
+            "pool's requests rise, the oldest promise counts as used by as much; for pools whose "
+            "runs create pods without these labels."
+        ),
+    ] = PodLabels.AUTO
     busy_percent: Annotated[
         Percent,
         Field(description="With mode Exporter, the utilisation above which a GPU counts as taken."),

@@ -230,6 +230,17 @@ class PoolStatus:
         return wire
 
 
+def pool_from_wire(wire: Mapping[str, Any]) -> PoolStatus:
+    """A pool's numbers as the store holds them; what cannot be read is not there."""
+    return PoolStatus(
+        conditions=conditions_from_wire(wire),
+        capacity=_number(wire.get("capacity")),
+        free=_number(wire.get("free")),
+        promised=_number(wire.get("promised")),
+        sample_time=_instant(wire.get("sampleTime")),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowStatus:
     """`status` of an AirflowInstance."""

@@ -132,6 +132,8 @@ class Findings:
             gaps = sample_gaps(PoolView(ref=rules.ref, sample=sample))
             return _bad(about, Trouble(reason, {"pool": rules.ref, "what": about} | gaps))
         text = f"{sample.fit(1)} of {counted(sample.capacity, 'GPU')} free."
+        if rules.metered and sample.visible is None:
+            text += " No pod tells which run it belongs to: promises are paid as requests rise."
         return _held(Finding(about=about, sentence=text), rules.stop_policy)
 
     # --- Airflow

@@ -69,7 +69,7 @@ async def _of_pool(
         return {}
     now = found.clock.now()
     sample = await ask(source.sample, f"GPUPool {pool}")
-    reserved = await _reserved(found, follower.rules.reservations, now)
+    reserved = await reserved_ahead(found, follower.rules.reservations, now)
     if not isinstance(sample, Sample) or reserved is None:
         return {}
     load = OffPeak(pool, found.clock)
@@ -92,7 +92,7 @@ async def _of_pool(
     return {keys[owner]: one for owner, one in plan.items()}
 
 
-async def _reserved(
+async def reserved_ahead(
     found: Opened, rules: Sequence[ReservationRule], now: datetime
 ) -> Reservations | None:
     """What stands reserved for a week; None where a calendar of it cannot be read."""

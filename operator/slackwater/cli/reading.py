@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import zip_longest
@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo
 
 from slackwater.core.span import Span
 from slackwater.core.spec import Ref
+from slackwater.core.words import Reason
 from slackwater.core.zone import instant
+from slackwater.errors import ConfigError
 
 Moment = datetime | date
 """An instant in UTC, or a date: the day as it is in each TrainingWindow's time zone."""
@@ -103,6 +105,32 @@ def window_ref(text: str) -> Ref:
             f"{text} names no TrainingWindow; write NAMESPACE/NAME, such as research/nightly-llm"
         )
     return Ref(namespace, name)
+
+
+def named(
+    args: argparse.Namespace, field: str, parse: Callable[[str], Ref], otherwise: str
+) -> argparse.Namespace:
+    """The flags with a name, also where it stood behind `--manifests DIR`.
+
+    argparse takes it for another directory there.
+
+    Args:
+        args: the flags.
+        field: of them that is to hold the name.
+        parse: reads it.
+        otherwise: what to do where there is none.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if getattr(args, field) is not None:
+        return args
+    *manifests, last = args.manifests or [""]
+    try:
+        ref = parse(last)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(Reason.INVALID_SPEC, detail=otherwise) from error
+    return argparse.Namespace(**{**vars(args), field: ref, "manifests": manifests})
 
 
 def moment(text: str) -> Moment:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from slackwater.core.ask import Ask, Promise
 from slackwater.core.planned import Planned
+from slackwater.core.queue import Standing, standings
 from slackwater.core.reserve import Reservations, Reserved
 from slackwater.core.sample import Sample
 from slackwater.core.spec import PoolRules, Ref, StopPolicy
 from slackwater.core.words import Reason
 
 _NOTHING: Final = Reserved()
+_QUEUED: Final = frozenset(
+    {
+        Reason.WAITING_FOR_GPUS,
+        Reason.WAITING_FOR_TURN,
+        Reason.RESERVED,
+        Reason.MAX_CONCURRENT_RUNS,
+    }
+)
 _AN_INSTANT: Final = timedelta(seconds=1)
 
 
@@ -50,6 +59,7 @@ class Verdict:
         holders: how many runs and asks that is.
         expected_at: when known ends make room for it, where they do.
         planned: when an off-peak ask is to start, where it was planned.
+        standing: where it stands among those that wait, None where it does not wait for room.
         gaps: what else the reason's sentence needs.
     """
 
@@ -62,6 +72,7 @@ class Verdict:
     holders: int = 0
     expected_at: datetime | None = None
     planned: Planned | None = None
+    standing: Standing | None = None
     gaps: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -145,7 +156,22 @@ class _Round:
         self.head: Ask | None = None
 
     def serve(self, ordered: list[Ask]) -> dict[Ref, Verdict]:
-        return {ask.owner: self.judge(ask) for ask in ordered}
+        found = {ask.owner: self.judge(ask) for ask in ordered}
+        waiting = [verdict for verdict in found.values() if verdict.reason in _QUEUED]
+        if not waiting:
+            return found
+        standing = standings(
+            waiting,
+            self.runs,
+            self.sample,
+            self.reservations,
+            self.rules.max_concurrent_runs,
+            self.now,
+        )
+        return found | {
+            verdict.ask.owner: replace(verdict, standing=standing[verdict.ask.owner])
+            for verdict in waiting
+        }
 
     def fit(self, per_pod: int) -> int:
         if per_pod not in self.fits:

@@ -66,3 +66,26 @@ def _run_id(installation: str, namespace: str, name: str, key: str) -> str:
     head = f"{run_prefix(installation)}{_UNSAFE.sub('-', namespace)}.{_UNSAFE.sub('-', name)}"
     # Airflow takes no ".." in an id: a cut may end in a dot.
     return f"{head[: RUN_ID_LIMIT - len(tail) - 1].rstrip('.')}.{tail}"
+
+
+LABEL_LIMIT: Final = 63
+_NO_LABEL: Final = re.compile(r"^[^a-z0-9A-Z]*|[^a-zA-Z0-9_\-.]|[^a-z0-9A-Z]*$")
+
+
+@lru_cache(maxsize=65_536)
+def pod_labels(run_id: str) -> tuple[str, str]:
+    """How pods say that they belong to a run.
+
+    The first is the value of Airflow's own label `run_id`, which KubernetesExecutor and
+    KubernetesPodOperator put on their pods: a longer or stranger id is cut and ends in a hash
+    (`make_safe_label_value` of apache-airflow-providers-cncf-kubernetes 10.25.0). The second is
+    that of `slackwater.dev/run`, for pods that others create: the run id's last part.
+
+    >>> pod_labels("slackwater.test.research.nightly.0123456789abcdef01234567")[1]
+    '0123456789abcdef01234567'
+    """
+    safe = _NO_LABEL.sub("", run_id)
+    if len(safe) > LABEL_LIMIT or safe != run_id:
+        mark = hashlib.md5(run_id.encode(), usedforsecurity=False).hexdigest()[:9]
+        safe = f"{safe[: LABEL_LIMIT - len(mark) - 1]}-{mark}"
+    return safe, run_id.rpartition(".")[2]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Final
 
 from slackwater.core.follow import ENDINGS
+from slackwater.core.gaps import Phrase
 from slackwater.core.ledger import Line, State
 from slackwater.core.prospect import prospect
 from slackwater.core.seen import Seen, Trouble
@@ -57,13 +58,16 @@ def sentence(reason: Reason, gaps: Mapping[str, object], time_zone: str) -> str:
 @lru_cache(maxsize=16_384)
 def _sentence(reason: Reason, gaps: tuple[tuple[str, object], ...], time_zone: str) -> str:
     local = zone(time_zone)
-    worded = {
-        name: value.astimezone(local).strftime(_CLOCKS.get(name, "%Y-%m-%d %H:%M"))
-        if isinstance(value, datetime)
-        else value
-        for name, value in gaps
-    }
+    worded = {name: _worded(name, value, local) for name, value in gaps}
     return say(reason, **worded)
+
+
+def _worded(name: str, value: object, local: tzinfo) -> object:
+    if isinstance(value, Phrase):
+        return value.told(local)
+    if isinstance(value, datetime):
+        return value.astimezone(local).strftime(_CLOCKS.get(name, "%Y-%m-%d %H:%M"))
+    return value
 
 
 def report(

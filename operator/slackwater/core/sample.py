@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from slackwater.core.identity import pod_labels
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -30,8 +32,8 @@ class Sample:
         utilization: mean over the pool's GPUs, 0 to 1; None where nothing measures it.
         coverage: share of the pool's GPUs that report, 0 to 1; None where nothing measures it.
         used_by: GPUs requested by bound pods per namespace, where that was asked for.
-        visible: GPUs requested per DAG run by pods that carry the run's labels, where pods can
-            be read; None where they cannot.
+        visible: GPUs requested by pods that say whose they are, by the value of the label (as
+            `identity.pod_labels` gives it); None where no pod's labels can be read.
     """
 
     time: datetime
@@ -44,6 +46,12 @@ class Sample:
     used_by: Mapping[str, int] = field(default_factory=dict)
     visible: Mapping[str, int] | None = field(default=None)
     _empty: dict[int, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def shown(self, run_id: str) -> int | None:
+        """GPUs that a run's own pods request; None where that cannot be read."""
+        if self.visible is None:
+            return None
+        return sum(self.visible.get(label, 0) for label in set(pod_labels(run_id)))
 
     def fit(self, per_pod: int) -> int:
         """GPUs that pods of `per_pod` GPUs each could take now: whole pods on whole nodes."""

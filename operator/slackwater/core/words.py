@@ -233,14 +233,14 @@ WORDS: Final[dict[Reason, Word]] = {
         True,
     ),
     _R.WAITING_FOR_GPUS: Word(
-        "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}."
+        "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}{standing}."
     ),
     _R.WAITING_FOR_TURN: Word(
-        "Waiting for a turn in {pool} since {since}: {ahead} ahead, {free} free{promised}."
+        "Waiting for a turn in {pool} since {since}: {free} free{promised}{standing}."
     ),
     _R.RESERVED: Word(
         "Waiting for {count} GPUs in {pool} since {since}: {free} free{promised}, but {reserved} "
-        "are reserved by calendar until {until}."
+        "are reserved by calendar until {until}{standing}."
     ),
     _R.OFF_PEAK: Word(
         "Planned for {planned_start}: load expected {expected} %, now {present} %; "
@@ -256,7 +256,9 @@ WORDS: Final[dict[Reason, Word]] = {
     _R.NOT_QUIET_LONG_ENOUGH: Word(
         "Waiting since {since}: {pool} must stay below {limit} % until {until}."
     ),
-    _R.MAX_CONCURRENT_RUNS: Word("Waiting since {since}: {pool} takes {limit} runs at a time."),
+    _R.MAX_CONCURRENT_RUNS: Word(
+        "Waiting since {since}: {pool} takes {limit} runs at a time{standing}."
+    ),
     _R.WONT_FINISH: Word(
         "Not started: a run takes about {duration} and would end after {latest}.",
         "Lengthen the window or shorten the run.",

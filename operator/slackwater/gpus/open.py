@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from slackwater.api.gpu_pool import GPUPoolSpec
-from slackwater.api.pool_source import PrometheusAuth, PrometheusSource
+from slackwater.api.pool_source import PodLabels, PrometheusAuth, PrometheusSource
 from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
 from slackwater.errors import ConfigError
@@ -133,6 +133,7 @@ def prometheus_config(source: PrometheusSource) -> PrometheusConfig:
         timeout=timedelta(seconds=source.timeout_seconds),
         queries=queries,
         busy_percent=source.busy_percent,
+        pod_labels=source.pod_labels is PodLabels.AUTO,
     )
 
 

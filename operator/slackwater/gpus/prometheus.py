@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,6 +33,8 @@ PATTERN_LIMIT: Final = 1000
 every node that has the resource: parsing it some thirty times would cost the server more."""
 MOST_SEEN_EVERY: Final = 600.0
 """Seconds for which the most GPUs seen in 24 hours is believed: it costs 289 evaluations."""
+LABELS_BELIEVED: Final = 86_400.0
+"""Seconds for which labels of pods count as readable after the last pod that carried one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class PrometheusPool:
             config, pool.ref, clock=clock, secrets=secrets, policy=policy
         )
         self._most: _Most | None = None
+        self._labelled_at: float | None = None
 
     async def sample(self) -> Sample:
         """One complete look: one request, and one more for each query of the pool's own.
@@ -93,10 +96,24 @@ class PrometheusPool:
         narrow = nodes.names is None or len(nodes.pattern) <= PATTERN_LIMIT
         scope = self._scope(nodes.pattern if narrow else None)
         asked = queries.kubernetes(scope)
+        if not self._config.pod_labels:
+            del asked["visible"], asked["labelled"]
         if self._pool.namespaces:
             asked["namespaces"] = queries.requested_by(scope, self._pool.namespaces)
         look = await self._look(asked, nodes)
-        return read_kubernetes(look, self._clock.now())
+        return self._remembered(read_kubernetes(look, self._clock.now()))
+
+    def _remembered(self, sample: Sample) -> Sample:
+        """The sample, knowing that labels can be read where no pod has any just now.
+
+        Between two runs no pod may be left that carries one.
+        """
+        now = self._clock.monotonic()
+        if sample.visible is not None:
+            self._labelled_at = now
+        elif self._labelled_at is not None and now - self._labelled_at < LABELS_BELIEVED:
+            return replace(sample, visible={})
+        return sample
 
     async def _sample_exporter(self, nodes: _Membership) -> Sample:
         scope = self._scope(nodes.pattern)
@@ -229,6 +246,8 @@ def _replaced(question: str, own: Mapping[str, str]) -> bool:
         return "sampleAge" in own
     needed_for = {
         "requested": {"requested", "waiting"},
+        "visible": {"requested"},
+        "labelled": {"requested"},
         "held": {"requested"},
         "reports": {"utilization", "coverage"},
     }

@@ -44,6 +44,10 @@ HELD_MEMORY_MIB: Final = 500
 libraries takes about 500 MiB, a desktop or an idle driver less."""
 FOREGROUND: Final = "slackwater_pool_foreground_gpus"
 """Our own gauge: GPUs asked of a pool by others than runs of ours."""
+RUN_ID: Final = "label_run_id"
+"""Airflow's own label, on pods of its executor and of its operators for pods, jobs and Spark."""
+OWN_RUN: Final = "label_slackwater_dev_run"
+"""`slackwater.dev/run`, for pods that others create, such as those of a RayCluster."""
 MOST_SEEN: Final = timedelta(hours=24)
 
 _HOSTS: Final = ", ".join(HOST_LABELS)
@@ -171,10 +175,41 @@ def requested_by(scope: Scope, namespaces: Iterable[str]) -> str:
     return _summed("namespace, node", mains, inits)
 
 
+def visible(scope: Scope) -> str:
+    """The same of pods that say to which run of ours they belong. Labels: node and the two below.
+
+    Of pods bound elsewhere nothing is told: they take nothing of the pool. A pod whose labels
+    differ between replicas of kube-state-metrics counts once, by either.
+    """
+    labels = f"{RUN_ID}, {OWN_RUN}"
+    said = f'(kube_pod_labels{{{RUN_ID}=~"slackwater[.].+"}} or kube_pod_labels{{{OWN_RUN}!=""}})'
+    mains = _requests(scope, "kube_pod_container_resource_requests")
+    inits = _requests(scope, "kube_pod_init_container_resource_requests")
+    of_ours = f"and on ({_POD}) {said}"
+    by_pod = _by_pod(f"({mains}) {of_ours}", f"({inits}) {of_ours}")
+    return (
+        f"sum by (node, {labels}) "
+        f"({by_pod} * on ({_POD}) group_left ({labels}) topk by ({_POD}) (1, {said}))"
+    )
+
+
+def labelled() -> str:
+    """How many pods say to which run they belong, of whomever; none where nobody can read that.
+
+    kube-state-metrics tells of labels only where it was told to: `--metric-labels-allowlist`.
+    """
+    return f'count(kube_pod_labels{{{RUN_ID}!=""}} or kube_pod_labels{{{OWN_RUN}!=""}})'
+
+
 def _summed(by: str, mains: str, inits: str) -> str:
+    return f"sum by ({by}) ({_by_pod(mains, inits)})"
+
+
+def _by_pod(mains: str, inits: str) -> str:
+    """Requests per pod that has not finished: of its containers, or of an init container if more."""
     by_pod = f"by ({_POD}, node)"
     return (
-        f"sum by ({by}) (max {by_pod} ("
+        f"(max {by_pod} ("
         f"sum {by_pod} (max by ({_POD}, node, container) ({mains}))"
         f' or label_replace(max {by_pod} ({inits}), "part", "init", "", "")'
         f') unless on ({_POD}) (kube_pod_status_phase{{phase=~"Succeeded|Failed"}} == 1))'
@@ -300,6 +335,8 @@ def kubernetes(scope: Scope) -> dict[str, str]:
         "capacity": capacity(scope),
         "allocatable": allocatable(scope),
         "requested": requested(scope),
+        "labelled": labelled(),
+        "visible": visible(scope),
         "reports": reports(scope),
     }
 

@@ -18,7 +18,7 @@ from slackwater.core.words import Reason
 from slackwater.errors import PoolError
 from slackwater.gpus.answer import Row
 from slackwater.gpus.config import describe
-from slackwater.gpus.queries import HOST_LABELS, REPORT, WHAT
+from slackwater.gpus.queries import HOST_LABELS, OWN_RUN, REPORT, RUN_ID, WHAT
 
 _ROUNDING: Final = 1e-6
 _LONGEST: Final = 10 * 365 * 86_400.0
@@ -91,7 +91,7 @@ def read_kubernetes(look: Look, now: datetime) -> Sample:
         loads=loads,
         coverage=reported / offered if offered else None,
     )
-    return replace(found, used_by=_by_namespace(look))
+    return replace(found, used_by=_by_namespace(look), visible=_visible(look))
 
 
 def read_exporter(look: Look, most_seen: int, now: datetime) -> Sample:
@@ -182,6 +182,18 @@ def _by_namespace(look: Look) -> dict[str, int]:
             namespace = row.labels.get("namespace", "")
             found[namespace] = found.get(namespace, 0.0) + row.value
     return {namespace: math.floor(gpus) for namespace, gpus in found.items()}
+
+
+def _visible(look: Look) -> dict[str, int] | None:
+    """GPUs of pods that say whose they are; None where no pod says so, or nobody was asked."""
+    if not _rows(look, "labelled"):
+        return None
+    found: dict[str, float] = {}
+    for row in _rows(look, "visible"):
+        if (name := _node_of(row)) == "" or look.names is None or name in look.names:
+            label = row.labels.get(OWN_RUN) or row.labels.get(RUN_ID, "")
+            found[label] = found.get(label, 0.0) + row.value
+    return {label: math.floor(gpus) for label, gpus in found.items()}
 
 
 def _node_of(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,17 +10,22 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
+from slackwater.core.durations import LEARNED_FROM, Durations, learned
 from slackwater.core.run import Absent, DagFacts, Denied, InDoubt, Known, Seen
 from slackwater.core.seen import Trouble
 from slackwater.core.spec import Ref
 from slackwater.core.start import FACTS_VALID
-from slackwater.errors import DependencyError
+from slackwater.errors import DependencyError, SlackwaterError
 from slackwater.ports import Airflow, Clock
 from slackwater.runtime.backoff import Backoff, trouble_of
 
 IDLE_INTERVAL: Final = timedelta(minutes=10)
 LONGEST_BACKOFF: Final = timedelta(minutes=2)
 MINUTE: Final = timedelta(minutes=1)
+LEARN_AGAIN: Final = timedelta(hours=1)
+LEARN_AT_ONCE: Final = 2  # DAGs in one round: whoever wants to start waits for its end
+
+LOG: Final = logging.getLogger("slackwater.durations")
 
 
 class AirflowFollower:
@@ -65,6 +71,9 @@ class AirflowFollower:
         self._words = 0
         self._facts: dict[str, DagFacts] = {}
         self._wanted: set[str] = set()
+        self._durations: dict[str, Durations] = {}
+        self._learned_at: dict[str, datetime] = {}
+        self._to_learn: set[str] = set()
         self._starts: deque[datetime] = deque()
         self._backoff = Backoff(random, LONGEST_BACKOFF)
 
@@ -74,6 +83,8 @@ class AirflowFollower:
         """Follow another server or with other settings; runs known stay until it has answered."""
         if airflow is not self.airflow:
             self._facts.clear()
+            self._durations.clear()
+            self._learned_at.clear()
             self.fault, self.version, self._list_at = None, None, None
             self._backoff.ended()
         self.airflow, self.interval = airflow, interval
@@ -85,6 +96,7 @@ class AirflowFollower:
             dag_id: replace(facts, checked_at=facts.checked_at + by)
             for dag_id, facts in self._facts.items()
         }
+        self._learned_at = {dag_id: at + by for dag_id, at in self._learned_at.items()}
         self._starts = deque(at + by for at in self._starts)
         self._backoff.clock_jumped()
         self._list_at = None
@@ -107,6 +119,16 @@ class AirflowFollower:
     def _is_due(self, dag_id: str) -> bool:
         facts = self._facts.get(dag_id)
         return facts is None or facts.checked_at <= self._clock.now() - FACTS_VALID
+
+    def durations(self, dag_id: str) -> Durations | None:
+        """What the DAG's runs took; None where nobody has looked yet."""
+        return self._durations.get(dag_id)
+
+    def want_durations(self, dag_id: str) -> None:
+        """Have the durations of the DAG's runs learned soon, once an hour at most."""
+        at = self._learned_at.get(dag_id)
+        if at is None or self._clock.now() - at >= LEARN_AGAIN:
+            self._to_learn.add(dag_id)
 
     # --- runs
 
@@ -198,7 +220,8 @@ class AirflowFollower:
         self._backoff.ended()
         healed, self.fault = self.fault is not None, None
         now = self._clock.now()
-        self.next_at = now + (self.interval if self._wanted else IDLE_INTERVAL)
+        soon = self._wanted or self._to_learn
+        self.next_at = now + (self.interval if soon else IDLE_INTERVAL)
         if self.busy and self._list_at is not None:
             self.next_at = min(self.next_at, max(now, self._list_at))
         if healed:
@@ -230,6 +253,25 @@ class AirflowFollower:
                 self._facts_changed(dag_id)
         if self._list_is_due():
             await self._list(airflow)
+        for dag_id in sorted(self._to_learn)[:LEARN_AT_ONCE]:
+            await self._learn(airflow, dag_id)
+
+    async def _learn(self, airflow: Airflow, dag_id: str) -> None:
+        """Learn what the DAG's runs take; where that fails, what was known stands for an hour."""
+        self._to_learn.discard(dag_id)
+        now = self._clock.now()
+        before = self._durations.get(dag_id)
+        try:
+            found = learned(await airflow.task_times(dag_id, now - LEARNED_FROM))
+        except SlackwaterError as error:
+            reason = error.reason.value
+            LOG.warning("AirflowInstance %s: no durations of DAG %s: %s", self.ref, dag_id, reason)
+            found = before or Durations()
+        if airflow is not self.airflow:
+            return
+        self._durations[dag_id], self._learned_at[dag_id] = found, now
+        if found != before:
+            self._facts_changed(dag_id)
 
     def _list_is_due(self) -> bool:
         """Every interval while a run is in flight, however often looks are wanted for other things.

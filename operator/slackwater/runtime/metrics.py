@@ -21,6 +21,7 @@ from slackwater.core.status import Truth
 from slackwater.ports import Key, Kind
 
 if TYPE_CHECKING:
+    from slackwater.runtime.records import WindowRecord
     from slackwater.runtime.world import World
 
 _OBJECT: Final = ("namespace", "name")
@@ -142,8 +143,15 @@ class _Gauges(Collector):
         closes = _gauge(
             "slackwater_next_close_timestamp_seconds", "When the present or next window closes."
         )
+        took = GaugeMetricFamily(
+            "slackwater_learned_duration_seconds",
+            "What runs of a TrainingWindow's DAG took, where Airflow told of enough of them.",
+            labels=(*_OBJECT, "quantile"),
+        )
         for ref, record in self._world.windows.items():
             labels, status = (ref.namespace, ref.name), record.status
+            for quantile, seconds in self._durations(record):
+                took.add_metric((*labels, quantile), seconds)
             for check in status.conditions:
                 for truth in Truth:
                     condition.add_metric(
@@ -154,7 +162,17 @@ class _Gauges(Collector):
             if status.next_window_start is not None and status.next_window_end is not None:
                 opens.add_metric(labels, status.next_window_start.timestamp())
                 closes.add_metric(labels, status.next_window_end.timestamp())
-        yield from (condition, active, waiting, opens, closes)
+        yield from (condition, active, waiting, opens, closes, took)
+
+    def _durations(self, record: WindowRecord) -> Iterator[tuple[str, float]]:
+        spec = record.spec
+        follower = self._world.airflow(spec.dag.airflow) if spec is not None else None
+        if spec is None or follower is None:
+            return
+        found = follower.durations(spec.dag.dag_id)
+        if found is not None and found.median is not None and found.p90 is not None:
+            yield "0.5", found.median.total_seconds()
+            yield "0.9", found.p90.total_seconds()
 
     def _calendars(self) -> Iterator[Metric]:
         events = _gauge("slackwater_calendar_events", "Events known within the horizon.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from slackwater.api.grants import airflow_grant, calendar_allows, pool_grant
 from slackwater.core.event import Event
@@ -12,6 +12,7 @@ from slackwater.core.occurrence import Layout, lay_out
 from slackwater.core.seen import AirflowView, CalendarView, PoolView, Seen, Trouble
 from slackwater.core.spec import Effect, PoolGrant, Ref, TrainingWindow
 from slackwater.core.words import Reason
+from slackwater.runtime.airflow_follower import AirflowFollower
 from slackwater.runtime.calendar_follower import horizon_at
 from slackwater.runtime.records import WindowRecord
 from slackwater.runtime.world import World
@@ -42,7 +43,7 @@ def observe(
     config = record.config or _misuse(spec, calendars)
     return Seen(
         layout=_layout(world, record, spec, calendars),
-        airflow=_airflow(world, spec, namespace, labels),
+        airflow=_airflow(world, record, spec, namespace, labels),
         up_since=up_since,
         calendars=calendars,
         pool=_pool(world, record, spec, namespace, labels),
@@ -108,6 +109,7 @@ def _layout(
 
 def _airflow(
     world: World,
+    record: WindowRecord,
     spec: TrainingWindow,
     namespace: str,
     labels: Mapping[str, str],
@@ -136,9 +138,16 @@ def _airflow(
         facts=follower.facts(dag_id),
         fault=follower.fault,
         runs=follower.runs,
+        duration=_duration(follower, record, dag_id),
         slot_at=follower.slot_at(),
         starts_per_minute=follower.starts_per_minute,
     )
+
+
+def _duration(follower: AirflowFollower, record: WindowRecord, dag_id: str) -> timedelta | None:
+    """How long runs are expected to take: until Airflow was asked, what stands in the status."""
+    found = follower.durations(dag_id)
+    return record.status.expected_duration if found is None else found.p90
 
 
 def _pool(

@@ -195,7 +195,7 @@ class PoolFollower:
         requests = sample.used + sample.waiting
         if sample.visible is not None:
             for promise in self.promises:
-                shown = sample.visible.get(promise.run_id, 0)
+                shown = sample.shown(promise.run_id) or 0
                 self._unseen[promise.run_id] = max(0, promise.count - shown)
         elif self._requests is not None:
             # What was promised since the question was asked cannot show in the answer.

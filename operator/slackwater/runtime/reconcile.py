@@ -154,6 +154,8 @@ class Reconciler:
         now, facts = self._clock.now(), seen.airflow.facts
         open_now = any(line.state is State.WAITING for line in status.lines)
         ahead = self._check_ahead(status, now)
+        if spec.expected_duration is None and ahead is not None:
+            follower.want_durations(spec.dag.dag_id)
         # The answer to the last question came a little after it.
         due = ahead is not None and (facts is None or now - facts.checked_at >= ahead - FACTS_VALID)
         if (facts is None or due or open_now) and follower.want_facts(spec.dag.dag_id):
@@ -194,6 +196,7 @@ class Reconciler:
                 ref,
                 lines,
                 gpus=spec.gpu.count,
+                per_pod=spec.gpu.per_pod,
                 duration=decision.ask.duration,
                 now=self._clock.now(),
             )
@@ -215,6 +218,7 @@ class Reconciler:
             ref,
             record.status.lines,
             gpus=spec.gpu.count,
+            per_pod=spec.gpu.per_pod,
             duration=record.status.expected_duration,
             now=now,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,6 +176,10 @@ class OpenedLater:
     async def run(self, dag_id: str, run_id: str) -> Run | None:
         """See `ports.Airflow`."""
         return await (await self._the()).run(dag_id, run_id)
+
+    async def task_times(self, dag_id: str, since: datetime) -> tuple[timedelta, ...]:
+        """See `ports.Airflow`."""
+        return await (await self._the()).task_times(dag_id, since)
 
     async def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str) -> Run:
         """See `ports.Airflow`."""
