@@ -65,6 +65,7 @@ class PrometheusConfig:
         timeout: the whole of one request, from connecting to the last byte.
         queries: PromQL in place of built-in queries, by wire name (`capacity`, `sampleAge`, ...).
         busy_percent: in mode Exporter, load above which a GPU is in use.
+        recorded: whether the series of `slackwater.gpus.rules` are there and to be read.
     """
 
     server_address: str = field(repr=False)
@@ -76,6 +77,7 @@ class PrometheusConfig:
     timeout: timedelta = timedelta(seconds=10)
     queries: Mapping[str, str] = field(default_factory=dict)
     busy_percent: float = 5.0
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ def prometheus_config(source: PrometheusSource) -> PrometheusConfig:
         timeout=timedelta(seconds=source.timeout_seconds),
         queries=queries,
         busy_percent=source.busy_percent,
+        recorded=source.recorded_series,
     )
 
 
