@@ -1,6 +1,8 @@
-"""Copy the CustomResourceDefinitions into the Helm chart: `python hack/sync_chart.py [--check]`.
+"""Bring the Helm chart in step with the code: `python hack/sync_chart.py [--check]`.
 
-They are templates and do not lie in Helm's own `crds/`, which Helm never upgrades. The annotation
+Two things are copied: the CustomResourceDefinitions, and the default queries as recording rules.
+
+The definitions are templates and do not lie in Helm's own `crds/`, which Helm never upgrades. The annotation
 `helm.sh/resource-policy: keep` lets them, and every object of theirs, outlive the chart.
 """
 
@@ -10,9 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from slackwater.gpus.rules import recording_rules
+
 ROOT = Path(__file__).resolve().parent.parent
 CRDS = ROOT / "crds"
 TEMPLATES = ROOT / "helm" / "slackwater" / "templates" / "crds"
+RULES = ROOT / "helm" / "slackwater" / "files" / "recording-rules.yaml"
 
 _BEFORE = """\
 {{- /* Made by hack/sync_chart.py from crds/; change the models instead. */}}
@@ -52,18 +59,25 @@ def templates() -> dict[Path, str]:
     return {TEMPLATES / path.name: template(path.read_text()) for path in CRDS.glob("*.yaml")}
 
 
+def rules() -> str:
+    """The recording rules as YAML: a list, which a template puts into its group."""
+    found = [{"record": name, "expr": text} for name, text in recording_rules().items()]
+    head = "# Made by hack/sync_chart.py from operator/slackwater/gpus/rules.py; change that instead.\n"
+    return head + yaml.safe_dump(found, sort_keys=False, width=100)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write the templates, or with --check say which ones differ."""
-    wanted = templates()
-    found = {path: path.read_text() for path in TEMPLATES.glob("*")}
+    """Write the files, or with --check say which ones differ."""
+    wanted = {**templates(), RULES: rules()}
+    found = {path: path.read_text() for path in [*TEMPLATES.glob("*"), RULES] if path.exists()}
     differing = sorted(path for path in wanted | found if wanted.get(path) != found.get(path))
     if "--check" in arguments:
         for path in differing:
             sys.stderr.write(f"{path.relative_to(ROOT)} differs: run python hack/sync_chart.py\n")
         return 1 if differing else 0
-    TEMPLATES.mkdir(parents=True, exist_ok=True)
     for path in differing:
         if path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path])
         else:
             path.unlink()

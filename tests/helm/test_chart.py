@@ -64,6 +64,7 @@ EVERYTHING = {
         {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
     ],
     "service": {"annotations": {"a": "b"}, "port": 9090},
+    "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Training"}},
     "podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"},
     "networkPolicy": {
         "enabled": True,
@@ -172,7 +173,7 @@ def test_the_pod_says_what_the_values_say(render: Callable[..., list[dict[str, A
     ]
     assert pod["imagePullSecrets"] == [{"name": "own"}, {"name": "shared"}]
     assert pod["serviceAccountName"] == "sailor"
-    lent = json.loads(only(documents, "ConfigMap")["data"]["identities.json"])
+    lent = json.loads(only(documents, "ConfigMap", "-identities")["data"]["identities.json"])
     assert lent == {"identities": EVERYTHING["operator"]["identities"]}
     assert {"name": "identities", "configMap": {"name": "sw-identities"}} in pod["volumes"]
     assert deployment["strategy"]["type"] == "RollingUpdate"
@@ -211,6 +212,31 @@ def test_the_service_monitor_keeps_our_labels(
     )
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert "ServiceMonitor" not in {document["kind"] for document in render({})}
+
+
+def test_rules_and_dashboard_are_the_charts_files_and_only_where_wanted(
+    render: Callable[..., list[dict[str, Any]]],
+) -> None:
+    files = CHART / "files"
+    recording, alerts = (
+        yaml.safe_load((files / name).read_text())
+        for name in ("recording-rules.yaml", "alerts.yaml")
+    )
+    wanted = {"enabled": True, "interval": "15s", "labels": {"release": "prom"}}
+    rule = only(render({"prometheusRule": wanted}), "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prom"
+    assert rule["spec"]["groups"] == [
+        {"name": "slackwater-gpu", "interval": "15s", "rules": recording},
+        {"name": "slackwater", "rules": alerts},
+    ]
+    alone = only(render({"prometheusRule": {**wanted, "alerts": False}}), "PrometheusRule")
+    assert [group["name"] for group in alone["spec"]["groups"]] == ["slackwater-gpu"]
+
+    board = only(render({"dashboard": {"enabled": True}}), "ConfigMap", "-dashboard")
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert board["data"] == {"slackwater.json": (files / "dashboard.json").read_text()}
+    kinds = {document["kind"] for document in render({})}
+    assert not kinds & {"PrometheusRule", "ConfigMap"}
 
 
 @pytest.mark.parametrize(("keep", "policy"), [(True, "keep"), (False, None)])

@@ -52,16 +52,19 @@ def test_drift_is_said_by_file_and_mended(
 ) -> None:
     monkeypatch.setattr(sync, "ROOT", tmp_path)
     monkeypatch.setattr(sync, "TEMPLATES", tmp_path / "templates")
+    monkeypatch.setattr(sync, "RULES", tmp_path / "files" / "recording-rules.yaml")
     assert sync.main([]) == 0
     assert sync.main(["--check"]) == 0
 
     calendars = tmp_path / "templates" / "slackwater.dev_calendars.yaml"
     calendars.write_text(calendars.read_text() + "# edited\n")
     (tmp_path / "templates" / "slackwater.dev_tides.yaml").write_text("kind: old\n")
+    (tmp_path / "files" / "recording-rules.yaml").unlink()
     assert sync.main(["--check"]) == 1
     said = capsys.readouterr().err
     assert "slackwater.dev_calendars.yaml" in said
     assert "slackwater.dev_tides.yaml" in said
+    assert "recording-rules.yaml" in said
 
     assert sync.main([]) == 0
     assert sync.main(["--check"]) == 0

@@ -181,6 +181,12 @@ class PrometheusSource(WireModel):
         Percent,
         Field(description="With mode Exporter, the utilisation above which a GPU counts as taken."),
     ] = 5.0
+    recorded_series: bool = Field(
+        default=False,
+        description="Read the series that the chart's recording rules make in place of the raw "
+        "ones, which costs the server far less. Where these series are missing, the pool has no "
+        "data and nothing starts.",
+    )
     auth: Annotated[
         PrometheusAuth | None,
         Field(description="How to log in, exactly one way. Left out: without credentials."),

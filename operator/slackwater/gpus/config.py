@@ -66,6 +66,7 @@ class PrometheusConfig:
         queries: PromQL in place of built-in queries, by wire name (`capacity`, `sampleAge`, ...).
         busy_percent: in mode Exporter, load above which a GPU is in use.
         pod_labels: whether pods' own labels tell which run they belong to, where they can be read.
+        recorded: whether the series of `slackwater.gpus.rules` are there and to be read.
     """
 
     server_address: str = field(repr=False)
@@ -78,6 +79,7 @@ class PrometheusConfig:
     queries: Mapping[str, str] = field(default_factory=dict)
     busy_percent: float = 5.0
     pod_labels: bool = True
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ def prometheus_config(source: PrometheusSource) -> PrometheusConfig:
         queries=queries,
         busy_percent=source.busy_percent,
         pod_labels=source.pod_labels is PodLabels.AUTO,
+        recorded=source.recorded_series,
     )
 
 

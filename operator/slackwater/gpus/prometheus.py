@@ -193,7 +193,10 @@ class PrometheusPool:
 
     def _scope(self, pattern: str | None) -> Scope:
         return Scope(
-            nodes=pattern, resource=self._pool.resource, tolerations=self._pool.tolerations
+            nodes=pattern,
+            resource=self._pool.resource,
+            tolerations=self._pool.tolerations,
+            recorded=self._config.recorded,
         )
 
     async def _membership(self) -> _Membership:

@@ -14,9 +14,10 @@ what these really do:
 - with time-slicing one GPU has a series per container, with MIG one per instance.
 
 `Scope` holds what varies between pools. The functions that give one vector (`capacity`,
-`allocatable`, `requested`, `gpu_load`, ...) can be recorded as rules as they stand; `kubernetes`
-and `exporter` name what one sample asks, and `union` joins it into one request, each row marked
-by the label `what`, for `slackwater.gpus.reading`.
+`allocatable`, `requested`, `gpu_load`, ...) are recorded as they stand by `slackwater.gpus.rules`;
+with `Scope.recorded` they select what was recorded instead. `kubernetes` and `exporter` name what
+one sample asks, and `union` joins it into one request, each row marked by the label `what`, for
+`slackwater.gpus.reading`.
 
 Not told apart here: a GPU requested by a restartable init container (a sidecar) counts like any
 init container's, and pods are only seen where kube-state-metrics is set to list them.
@@ -49,6 +50,14 @@ RUN_ID: Final = "label_run_id"
 OWN_RUN: Final = "label_slackwater_dev_run"
 """`slackwater.dev/run`, for pods that others create, such as those of a RayCluster."""
 MOST_SEEN: Final = timedelta(hours=24)
+RECORDED_RESOURCE: Final = "nvidia.com/gpu"
+"""The resource that the recorded series are about; a pool of another one reads the raw series."""
+LOAD_SERIES: Final = "gpu:slackwater_load:ratio"
+CAPACITY_SERIES: Final = "node:slackwater_gpus_capacity:max"
+ALLOCATABLE_SERIES: Final = "node:slackwater_gpus_allocatable:max"
+REQUESTED_SERIES: Final = "node:slackwater_gpus_requested:sum"
+LOAD_SAMPLED_SERIES: Final = "host:slackwater_load_sampled:timestamp_seconds"
+NODES_SAMPLED_SERIES: Final = "node:slackwater_gpus_sampled:timestamp_seconds"
 
 _HOSTS: Final = ", ".join(HOST_LABELS)
 _GPU: Final = f"{_HOSTS}, gpu, UUID, GPU_I_ID"
@@ -82,11 +91,13 @@ class Scope:
             row by row, and the reader picks by name: cheaper than a list of hundreds of names.
         resource: the extended resource that pods request, such as "nvidia.com/gpu".
         tolerations: taints that do not make a node unusable.
+        recorded: read the series that the recording rules make, where they are about the resource.
     """
 
     nodes: str | None
-    resource: str = "nvidia.com/gpu"
+    resource: str = RECORDED_RESOURCE
     tolerations: tuple[Toleration, ...] = ()
+    recorded: bool = False
 
     @property
     def on_node(self) -> str:
@@ -97,6 +108,11 @@ class Scope:
     def of_resource(self) -> str:
         """Matcher for the resource as kube-state-metrics spells it."""
         return f"resource={quoted(re.sub('[^A-Za-z0-9_]', '_', self.resource))}"
+
+    @property
+    def recorded_nodes(self) -> bool:
+        """Whether what was recorded of nodes and pods is about this resource."""
+        return self.recorded and self.resource == RECORDED_RESOURCE
 
     def hosted(self, *names: str, also: str = "") -> tuple[str, ...]:
         """Selectors of GPU series by these names, wherever the exporter puts the node's name."""
@@ -112,6 +128,8 @@ class Scope:
 
 def capacity(scope: Scope) -> str:
     """GPUs per node, whatever the node's state. Labels: node."""
+    if scope.recorded_nodes:
+        return f"{CAPACITY_SERIES}{{{scope.on_node}}}"
     return f"max by (node) (kube_node_status_allocatable{{{scope.of_resource}, {scope.on_node}}})"
 
 
@@ -150,6 +168,8 @@ def _ready(scope: Scope) -> str:
 
 def allocatable(scope: Scope) -> str:
     """GPUs per usable node. Labels: node."""
+    if scope.recorded_nodes and not scope.tolerations:
+        return f"{ALLOCATABLE_SERIES}{{{scope.on_node}}}"
     return f"({capacity(scope)} and on (node) {usable(scope)})"
 
 
@@ -162,6 +182,9 @@ def requested(scope: Scope) -> str:
     A pod whose phase nobody knows counts. While one replica of kube-state-metrics already knows
     a pod's node and another does not, the pod counts as bound, once.
     """
+    if scope.recorded_nodes:
+        here = "" if scope.nodes is None else f"{{node=~{quoted(f'|(?:{scope.nodes})')}}}"
+        return f"{REQUESTED_SERIES}{here}"
     mains = _requests(scope, "kube_pod_container_resource_requests")
     inits = _requests(scope, "kube_pod_init_container_resource_requests")
     return _summed("node", mains, inits)
@@ -231,6 +254,8 @@ def gpu_load(scope: Scope) -> str:
 
     The device signal of a MIG instance means nothing, so it is taken of whole GPUs only.
     """
+    if scope.recorded:
+        return _any(scope.hosted(LOAD_SERIES))
     whole = ', GPU_I_ID=""'
     profiling = _any(scope.hosted(*_PROFILING))
     ratio = _any(scope.hosted(_DEVICE_RATIO, also=whole))
@@ -301,27 +326,58 @@ def foreground(namespace: str, name: str, raw: str) -> str:
 
 def ages_of_load(scope: Scope) -> dict[str, str]:
     """Seconds since the oldest samples of the GPUs' loads were taken; none where none reports."""
-    names = (*_PROFILING, _DEVICE_RATIO, _DEVICE_PERCENT)
-    selectors = [one for name in names for one in scope.hosted(name)]
-    return {f"age.load.{i}": _age(one, scope, _HOSTS) for i, one in enumerate(selectors)}
+    if scope.recorded:
+        times = list(scope.hosted(LOAD_SAMPLED_SERIES))
+    else:
+        times = [f"timestamp({one})" for one in _load_selectors(scope)]
+    return {f"age.load.{i}": _age(one, scope, _HOSTS) for i, one in enumerate(times)}
 
 
 def ages_of_nodes(scope: Scope) -> dict[str, str]:
     """Seconds since the oldest samples of the nodes, and of requests bound to them, were taken."""
-    requests = f"kube_pod_container_resource_requests{{{scope.of_resource}, {scope.on_node}}}"
-    listed = f"kube_node_status_allocatable{{{scope.of_resource}, {scope.on_node}}}"
+    times = {name: f"timestamp({one})" for name, one in _node_selectors(scope).items()}
+    if scope.recorded_nodes:
+        times = {of: f'{NODES_SAMPLED_SERIES}{{of="{of}", {scope.on_node}}}' for of in times}
+    return {f"age.{name}": _age(one, scope, "node") for name, one in times.items()}
+
+
+def load_sampled(scope: Scope) -> str:
+    """When the oldest sample of each host's loads was taken, as Unix time."""
+    selectors = {str(i): one for i, one in enumerate(_load_selectors(scope))}
+    return f"min by ({_HOSTS}) ({_oldest(_HOSTS, selectors)})"
+
+
+def nodes_sampled(scope: Scope) -> str:
+    """The same of each node, by the label `of`: its GPUs, its state, requests bound to it."""
+    return _oldest("node", _node_selectors(scope))
+
+
+def _load_selectors(scope: Scope) -> list[str]:
+    names = (*_PROFILING, _DEVICE_RATIO, _DEVICE_PERCENT)
+    return [one for name in names for one in scope.hosted(name)]
+
+
+def _node_selectors(scope: Scope) -> dict[str, str]:
+    here = f"{{{scope.of_resource}, {scope.on_node}}}"
     return {
-        "age.nodes": _age(listed, scope, "node"),
-        "age.ready": _age(_ready(scope), scope, "node"),
-        "age.requests": _age(requests, scope, "node"),
+        "nodes": f"kube_node_status_allocatable{here}",
+        "ready": _ready(scope),
+        "requests": f"kube_pod_container_resource_requests{here}",
     }
 
 
-def _age(selector: str, scope: Scope, labels: str) -> str:
+def _oldest(labels: str, selectors: Mapping[str, str]) -> str:
+    return " or ".join(
+        f'label_replace(min by ({labels}) (timestamp({one})), "of", "{name}", "", "")'
+        for name, one in selectors.items()
+    )
+
+
+def _age(times: str, scope: Scope, labels: str) -> str:
     # By the server's clock alone. timestamp() gives the time of the raw sample only for a bare
     # selector, and drops its name, so that each series name needs a question of its own.
     by = f" by ({labels}) " if scope.nodes is None else ""
-    return f"time() - min{by}(timestamp({selector}))"
+    return f"time() - min{by}({times})"
 
 
 # --- one request -------------------------------------------------------------------------------
