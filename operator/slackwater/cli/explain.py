@@ -16,6 +16,7 @@ from slackwater.cli.reading import (
     add_source_flags,
     instant_of,
     moment,
+    named_window,
     window_ref,
 )
 from slackwater.core.span import Span
@@ -70,26 +71,7 @@ def execute(args: argparse.Namespace, clock: Clock | None = None) -> int:
     """
     from slackwater.runtime.clock import SystemClock
 
-    return asyncio.run(_explain(_named(args), clock or SystemClock()))
-
-
-def _named(args: argparse.Namespace) -> argparse.Namespace:
-    """The flags with the TrainingWindow's name, also where it stood behind `--manifests DIR`.
-
-    argparse takes it for another directory there. Raises ConfigError.
-    """
-    from slackwater.core.words import Reason
-    from slackwater.errors import ConfigError
-
-    if args.window is not None:
-        return args
-    *manifests, last = args.manifests or [""]
-    try:
-        window = window_ref(last)
-    except argparse.ArgumentTypeError as error:
-        detail = "Name a TrainingWindow: slackwater explain NAMESPACE/NAME."
-        raise ConfigError(Reason.INVALID_SPEC, detail=detail) from error
-    return argparse.Namespace(**{**vars(args), "window": window, "manifests": manifests})
+    return asyncio.run(_explain(named_window(args, "explain"), clock or SystemClock()))
 
 
 async def _explain(args: argparse.Namespace, clock: Clock) -> int:

@@ -105,6 +105,25 @@ def window_ref(text: str) -> Ref:
     return Ref(namespace, name)
 
 
+def named_window(args: argparse.Namespace, command: str) -> argparse.Namespace:
+    """The flags with the TrainingWindow's name, also where it stood behind `--manifests DIR`.
+
+    argparse takes it for another directory there. Raises ConfigError.
+    """
+    from slackwater.core.words import Reason
+    from slackwater.errors import ConfigError
+
+    if args.window is not None:
+        return args
+    *manifests, last = args.manifests or [""]
+    try:
+        window = window_ref(last)
+    except argparse.ArgumentTypeError as error:
+        detail = f"Name a TrainingWindow: slackwater {command} NAMESPACE/NAME."
+        raise ConfigError(Reason.INVALID_SPEC, detail=detail) from error
+    return argparse.Namespace(**{**vars(args), "window": window, "manifests": manifests})
+
+
 def moment(text: str) -> Moment:
     """A flag's time: RFC 3339 with its offset, or a date."""
     try:
