@@ -132,6 +132,22 @@ def test_what_a_person_may_not_see_is_not_called_missing(cluster: Cluster) -> No
         assert "the Kubernetes API accepts the credentials but denies access." in printed.out
 
 
+def test_times_are_suggested_to_a_person_of_one_namespace(cluster: Cluster) -> None:
+    far = {"name": "team", "namespace": "office"}
+    cluster.put(static(NIGHT, allowedNamespaces={"from": "All"}), namespace="office")
+    allow = {"name": "x", "effect": "Allow", "schedule": "0 3 * * *", "durationSeconds": 3600}
+    cluster.put(window(calendars=[{**TRAIN, "calendarRef": far}], windows=[allow]))
+    cluster.server.fault("GET", f"^{OURS}/[^/]+$", status=403)
+
+    found = cluster.look("suggest", "research/nightly", "-o", "json", "--days", "2")
+    file = cluster.look("suggest", "research/nightly", "-o", "ics", "--days", "2")
+
+    assert (found.code, found.err, file.code) == (0, "", 0)
+    starts = [one["start"] for one in found.json["suggestions"]]
+    assert starts == ["2026-11-24T03:00:00Z", "2026-11-25T03:00:00Z"]
+    assert file.out.count("SUMMARY:train: nightly") == 2
+
+
 def test_a_past_night_is_told_from_the_status_in_the_cluster(cluster: Cluster) -> None:
     line = Line(
         id="0123",

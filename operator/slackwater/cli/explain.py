@@ -16,7 +16,7 @@ from slackwater.cli.reading import (
     add_source_flags,
     instant_of,
     moment,
-    named,
+    named_window,
     window_ref,
 )
 from slackwater.core.span import Span
@@ -71,9 +71,7 @@ def execute(args: argparse.Namespace, clock: Clock | None = None) -> int:
     """
     from slackwater.runtime.clock import SystemClock
 
-    otherwise = "Name a TrainingWindow: slackwater explain NAMESPACE/NAME."
-    named_args = named(args, "window", window_ref, otherwise)
-    return asyncio.run(_explain(named_args, clock or SystemClock()))
+    return asyncio.run(_explain(named_window(args, "explain"), clock or SystemClock()))
 
 
 async def _explain(args: argparse.Namespace, clock: Clock) -> int:

@@ -22,6 +22,7 @@ _COMMANDS: Final = (
     ("run", "run", "serve a directory of manifests, without a cluster"),
     ("operator", "operator", "serve a Kubernetes cluster"),
     ("plan", "plan", "show when manifests would start runs, before they are applied"),
+    ("suggest", "suggest", "suggest better times for a DAG, from calendars and the expected load"),
     ("explain", "explain", "say why a TrainingWindow does or does not run"),
     ("check", "check", "check manifests"),
     ("queue", "queue", "show who waits for a GPU pool, in order"),

@@ -107,10 +107,11 @@ def as_table(laid: Sequence[Laid], screen: Screen, *, titles: bool) -> Iterator[
 def trouble_lines(window: Laid) -> Iterator[str]:
     """Why a TrainingWindow could not be planned, each with its remedy."""
     time_zone = window.spec.time_zone if window.spec else "UTC"
-    yield from dict.fromkeys(_said(trouble, time_zone) for trouble in window.troubles)
+    yield from dict.fromkeys(said(trouble, time_zone) for trouble in window.troubles)
 
 
-def _said(trouble: Trouble, time_zone: str) -> str:
+def said(trouble: Trouble, time_zone: str) -> str:
+    """A trouble in its sentence and its remedy."""
     remedy = WORDS[trouble.reason].remedy
     return f"{sentence(trouble.reason, trouble.gaps, time_zone)} {remedy}".rstrip()
 

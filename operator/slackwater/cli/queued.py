@@ -10,11 +10,12 @@ from typing import Final
 from slackwater.api.status import pool_from_wire
 from slackwater.cli.laid_out import Laid, ask, laid_out
 from slackwater.cli.opened import Opened
-from slackwater.cli.quiet_starts import reserved_ahead
+from slackwater.cli.quiet_starts import read_reservations
 from slackwater.core.allot import Pool, Verdict, allot
 from slackwater.core.ask import Ask, Promise, promises_of
 from slackwater.core.fit import latest_finish, latest_start
 from slackwater.core.ledger import Line, State
+from slackwater.core.plan import MOST_AHEAD
 from slackwater.core.reserve import Reservations
 from slackwater.core.sample import Room, Sample
 from slackwater.core.seen import Trouble
@@ -77,7 +78,9 @@ async def queued(found: Opened, ref: Ref) -> Queue:
     read = await ask(follower.source.sample, f"GPUPool {ref}")
     trouble = read if isinstance(read, Trouble) else None
     sample = _of_status(found, ref, now) if isinstance(read, Trouble) else read
-    reserved = await reserved_ahead(found, follower.rules.reservations, now)
+    reserved = await read_reservations(
+        found, follower.rules.reservations, Span(now, now + MOST_AHEAD)
+    )
     records = [
         record
         for record in found.windows()

@@ -69,7 +69,9 @@ async def _of_pool(
         return {}
     now = found.clock.now()
     sample = await ask(source.sample, f"GPUPool {pool}")
-    reserved = await reserved_ahead(found, follower.rules.reservations, now)
+    reserved = await read_reservations(
+        found, follower.rules.reservations, Span(now, now + MOST_AHEAD)
+    )
     if not isinstance(sample, Sample) or reserved is None:
         return {}
     load = OffPeak(pool, found.clock)
@@ -92,13 +94,13 @@ async def _of_pool(
     return {keys[owner]: one for owner, one in plan.items()}
 
 
-async def reserved_ahead(
-    found: Opened, rules: Sequence[ReservationRule], now: datetime
+async def read_reservations(
+    found: Opened, rules: Sequence[ReservationRule], within: Span
 ) -> Reservations | None:
-    """What stands reserved for a week; None where a calendar of it cannot be read."""
+    """What stands reserved in this time; None where a calendar of it cannot be read."""
     events: dict[Ref, tuple[Event, ...]] = {}
     for ref in dict.fromkeys(rule.calendar for rule in rules):
-        snapshot = await read_calendar(found, ref, Span(now, now + MOST_AHEAD))
+        snapshot = await read_calendar(found, ref, within)
         if not isinstance(snapshot, Snapshot):
             return None
         events[ref] = snapshot.events

@@ -133,6 +133,12 @@ def named(
     return argparse.Namespace(**{**vars(args), field: ref, "manifests": manifests})
 
 
+def named_window(args: argparse.Namespace, command: str) -> argparse.Namespace:
+    """`named` for a command that is about one TrainingWindow. Raises ConfigError."""
+    otherwise = f"Name a TrainingWindow: slackwater {command} NAMESPACE/NAME."
+    return named(args, "window", window_ref, otherwise)
+
+
 def moment(text: str) -> Moment:
     """A flag's time: RFC 3339 with its offset, or a date."""
     try:

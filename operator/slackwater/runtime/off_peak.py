@@ -18,7 +18,7 @@ from slackwater.errors import SlackwaterError
 from slackwater.ports import Clock, PoolSource
 
 if TYPE_CHECKING:
-    from slackwater.core.forecast import Forecaster
+    from slackwater.core.forecast import Forecast, Forecaster
 
 LOG: Final = logging.getLogger("slackwater.off_peak")
 STEP: Final = timedelta(minutes=30)
@@ -151,6 +151,15 @@ class OffPeak:
             self._forecaster = Forecaster(self.zone)
             self._forecaster.learn_all(self._history())
         return self._forecaster
+
+    def forecast(self, steps: int) -> Forecast:
+        """How the foreground goes on, as far as it was learned, in so many half-hours from now."""
+        return self._learned().forecast(self._clock.now(), self._live, steps)
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether anything is known of the past."""
+        return bool(self._past or self._points)
 
     # --- planning
 
