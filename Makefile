@@ -8,6 +8,8 @@ PYTEST := $(RUN) pytest
 JOBS ?= 2
 SEEDS ?= 200
 DAYS ?= 0.05
+# Written once, read by each of the hundreds of processes that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## show this help
