@@ -28,7 +28,7 @@ test: .venv ## every test, real servers included
 	$(PYTEST) -n $(JOBS) -m "not server" --ignore=tests/simulation tests
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
 	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow airflow-fab kubernetes helm
-	$(PYTEST) -m server --ignore=tests/simulation tests
+	$(PYTEST) -n $(JOBS) --dist loadfile -m server --ignore=tests/simulation tests
 
 .PHONY: test-fast
 test-fast: .venv ## the half without servers
