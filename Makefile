@@ -8,6 +8,8 @@ PYTEST := $(RUN) pytest
 JOBS ?= 2
 SEEDS ?= 200
 DAYS ?= 0.05
+# Written once, read by each of the hundreds of processes that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## show this help
@@ -26,7 +28,7 @@ test: .venv ## every test, real servers included
 	$(PYTEST) -n $(JOBS) -m "not server" --ignore=tests/simulation tests
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) tests/simulation
 	$(RUN) python -m testbed build prometheus prometheus3 postgres caldav airflow airflow-fab airflow-keycloak kubernetes helm
-	$(PYTEST) -m server --ignore=tests/simulation tests
+	$(PYTEST) -n $(JOBS) --dist loadfile -m server --ignore=tests/simulation tests
 
 .PHONY: test-fast
 test-fast: .venv ## the half without servers

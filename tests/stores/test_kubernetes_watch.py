@@ -174,7 +174,7 @@ async def test_our_tasks_outlive_kopf(
 async def test_the_run_looks_at_secrets_again(
     fake: FakeCluster, cluster: Cluster, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="slackwater")
     store = KubernetesStore(cluster, clock, secrets_every=timedelta(milliseconds=20))
     told = Told(store)
     spec = {"auth": {"tokenSecretRef": {"name": "token", "key": "t"}}}

@@ -258,7 +258,7 @@ async def test_one_that_never_held_it_gives_nothing_back(fake: FakeCluster, make
 async def test_running_takes_it_keeps_it_and_gives_it_back(
     fake: FakeCluster, make: Make, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="slackwater")
     one = make("one", retry=timedelta(milliseconds=5))
     waiting = asyncio.create_task(one.wait_held())
     running = asyncio.create_task(one.run())

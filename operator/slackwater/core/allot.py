@@ -82,12 +82,16 @@ def unusable(pool: Pool, now: datetime) -> Reason | None:
         return pool.fault
     if pool.reservations.unread is not None:
         return Reason.RESERVATIONS_UNKNOWN
-    sample = pool.sample
+    return stale_or_thin(pool.rules, pool.sample, now)
+
+
+def stale_or_thin(rules: PoolRules, sample: Sample | None, now: datetime) -> Reason | None:
+    """Why a sample cannot carry a start: there is none, it is too old or covers too little."""
     if sample is None:
         return Reason.NOT_READ_YET
-    if abs(now - sample.time) > pool.rules.max_sample_age:  # or our clock has jumped back
+    if abs(now - sample.time) > rules.max_sample_age:  # or our clock has jumped back
         return Reason.STALE_SAMPLE
-    enough = sample.coverage is None or sample.coverage * 100 >= pool.rules.min_coverage_percent
+    enough = sample.coverage is None or sample.coverage * 100 >= rules.min_coverage_percent
     return None if enough else Reason.LOW_COVERAGE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -134,7 +134,7 @@ class _Look:
         """Carry out a valid intent, or give it up where its conf cannot be made any more."""
         assert line.dag_run_id is not None
         assert line.intent_time is not None
-        piece = next((p for p in occurrence.pieces if self.now in p), None) if occurrence else None
+        piece = occurrence.piece_at(self.now) if occurrence else None
         if occurrence is None or piece is None:
             return line
         try:
@@ -171,7 +171,7 @@ class _Look:
         if self.spec.overlap is Overlap.ONCE and any(
             other.id != line.id
             and other.intent_time is not None
-            and any(other.intent_time in piece for piece in occurrence.pieces)
+            and occurrence.piece_at(other.intent_time) is not None
             for other in started
         ):
             return self._ended(line, State.SUPERSEDED, Reason.OVERLAP_ONCE)
@@ -214,19 +214,18 @@ class _Look:
         )
         return early_conf_gate(self.identity, self.spec, self.seen, ahead)
 
-    def _open(self, lines: dict[str, Line], book: Book) -> Iterator[_Open]:
+    def _open(self, lines: dict[str, Line], book: Book) -> list[_Open]:
         found = []
         for line in lines.values():
             occurrence = book.occurrences.get(line.id)
             if occurrence is None or not line.state.is_unstarted:
                 continue
-            piece = next((p for p in occurrence.pieces if self.now in p), None)
+            piece = occurrence.piece_at(self.now)
             if piece is not None:
                 found.append(_Open(line, occurrence, piece))
         # What a person asked for goes first: it may be allowed past what holds the others back.
-        yield from sorted(
-            found, key=lambda o: (o.line.entry != OVERRIDE_ENTRY, o.piece.start, o.line.id)
-        )
+        found.sort(key=lambda o: (o.line.entry != OVERRIDE_ENTRY, o.piece.start, o.line.id))
+        return found
 
     def _start(
         self, lines: dict[str, Line], book: Book, actions: list[Action]
@@ -234,7 +233,7 @@ class _Look:
         """Consider the open occurrences in turn; behind one that may start soon the others wait."""
         first: Considered | None = None
         waiting: Waiting | None = None
-        open_lines = list(self._open(lines, book))
+        open_lines = self._open(lines, book)
         active = any(line.state.is_active for line in lines.values())
         lineage = Lineage(self.spec, lines.values())
         for line, occurrence, piece in open_lines:

@@ -85,11 +85,9 @@ def _why_not_start(
         return Reason.HELD
     if occurrence is None:
         return Reason.EVENT_CANCELLED if line.absent >= 2 else None
-    if any(now in piece for piece in occurrence.pieces):
+    if occurrence.piece_at(now) is not None:
         return None
-    if line.intent_time is not None and any(
-        line.intent_time in piece for piece in occurrence.pieces
-    ):
+    if line.intent_time is not None and occurrence.piece_at(line.intent_time) is not None:
         return Reason.WINDOW_ENDED
     if any(now in cut.span for cut in occurrence.cuts):
         return Reason.DENY_STARTED

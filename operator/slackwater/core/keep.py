@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from slackwater.core.fit import start_deadline
 from slackwater.core.follow import follow
@@ -28,8 +28,7 @@ OVERRIDE_ENTRY: Final = "manual"
 LEDGER_LIMIT: Final = 4000  # lines; the schema of status takes 5,000
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(NamedTuple):
     """The lines after gathering, what they belong to, and what must be looked up.
 
     `occurrences` are those near now and those of a line; `following` is the start of the next one.

@@ -58,6 +58,13 @@ class Occurrence:
     end: datetime
     reach: tuple[Span, ...] = ()
 
+    def piece_at(self, instant: datetime) -> Span | None:
+        """The piece that holds this instant, None outside all of them."""
+        for piece in self.pieces:  # a plain loop: every decision asks this of every line
+            if piece.start <= instant < piece.end:
+                return piece
+        return None
+
     def window_end(self, piece: Span) -> datetime:
         """Window end (R8) of a run that starts in `piece`: Deny does not shorten it."""
         return next((span.end for span in self.reach if piece.start in span), self.end)

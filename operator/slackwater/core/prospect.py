@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from slackwater.core.ledger import Line
 from slackwater.core.occurrence import Layout
 from slackwater.core.span import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Prospect:
+class Prospect(NamedTuple):
     """What the calendars hold for a TrainingWindow.
 
     Attributes:

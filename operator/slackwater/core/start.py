@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from slackwater.core.action import Refresh
-from slackwater.core.allot import Pool, exceeds, unusable
+from slackwater.core.allot import exceeds, stale_or_thin
 from slackwater.core.ask import Ask
 from slackwater.core.fit import Finish, lasting, latest_finish, latest_start
 from slackwater.core.follow import RETRY_DENIED
@@ -47,8 +47,7 @@ class Gate:
     again_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(NamedTuple):
     """What became of one wish to start.
 
     Exactly one of these holds: `gate` says what is in the way; `pending`, that the pool has not
@@ -270,8 +269,7 @@ def _room(
 def _quiet_gate(gpu: GpuAsk, pool: PoolView, now: datetime) -> Gate | None:
     """The pool cannot be read, is too busy, or not quiet for long enough."""
     assert pool.rules is not None
-    view = Pool(rules=pool.rules, sample=pool.sample, fault=pool.fault)
-    reason = unusable(view, now)
+    reason = pool.fault or stale_or_thin(pool.rules, pool.sample, now)
     if reason is None and gpu.max_utilization_percent is None:
         return None
     gaps = pool_gaps(gpu, pool)
