@@ -245,6 +245,32 @@ async def test_a_store_that_is_away_is_asked_ever_more_rarely_and_then_gets_ever
 
 
 @on_virtual_time
+async def test_a_status_that_cannot_be_written_asks_no_dependency_more_often(clock):
+    found = bay(clock)
+    found.start()
+    await found.until(0.5)
+    asked = []
+    fetch, sample = found.calendar.fetch, found.pool.sample
+
+    async def fetched(*args):
+        asked.append("calendar")
+        return await fetch(*args)
+
+    async def sampled():
+        asked.append("pool")
+        return await sample()
+
+    found.calendar.fetch, found.pool.sample = fetched, sampled
+    found.world.down.add("store")
+    found.event(4, 5)  # there is something new to say of the calendar
+    found.pool.foreign = 16  # and of the pool
+    await found.until(1.5)
+    assert asked.count("calendar") <= HOUR / (MINUTE * 5 * 0.75)
+    assert asked.count("pool") <= HOUR / (SECOND * 15)
+    await found.stop()
+
+
+@on_virtual_time
 async def test_a_post_that_fails_and_makes_no_run_is_tried_again_with_rests(clock):
     found = bay(clock)
     found.window(gpu=GPU)

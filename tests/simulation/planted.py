@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from slackwater.core import allot as allot_module
 from slackwater.core import decide as decide_module
-from slackwater.core import finish, keep, occurrence, report, start
+from slackwater.core import finish, keep, occurrence, report, schedule, start
 from slackwater.core.lineage import Lineage
 from slackwater.core.sample import Room, Sample
 from slackwater.core.span import Span
@@ -232,6 +233,38 @@ def forbid_ignored(patch: Patch) -> None:
 
     patch.setattr(decide_module, "consider", lax)
 
+
+def second_of_two_times(patch: Patch) -> None:
+    """A start that clocks show twice opens at the second of the two (R1)."""
+    patch.setattr(
+        schedule, "instant", lambda wall, where: wall.replace(tzinfo=where, fold=1).astimezone(UTC)
+    )
+
+
+def gap_by_the_offset_before(patch: Patch) -> None:
+    """A start that clocks skip opens as much later as they skip, and not right after it (R1)."""
+    patch.setattr(
+        schedule, "instant", lambda wall, where: wall.replace(tzinfo=where, fold=0).astimezone(UTC)
+    )
+
+
+def offset_of_the_winter(patch: Patch) -> None:
+    """Schedules are read in UTC, by the offset that the zone has in winter (R1)."""
+    winter = datetime(2026, 1, 15, tzinfo=UTC)
+
+    def fixed(wall: datetime, where: Any) -> datetime:
+        offset = winter.astimezone(where).utcoffset()
+        return wall.replace(tzinfo=UTC) - (offset or timedelta())
+
+    patch.setattr(schedule, "instant", fixed)
+
+
+# Each fault with the Monday of the week in which it shows.
+SEASON_FAULTS: tuple[tuple[Planted, datetime], ...] = (
+    (second_of_two_times, datetime(2026, 10, 19, tzinfo=UTC)),
+    (gap_by_the_offset_before, datetime(2026, 3, 23, tzinfo=UTC)),
+    (offset_of_the_winter, datetime(2026, 10, 19, tzinfo=UTC)),
+)
 
 # Each fault with the first seed and the length in days of the voyages that are sailed to find it.
 FAULTS: tuple[tuple[Planted, int, float], ...] = (

@@ -30,8 +30,8 @@ class _Selector(selectors.DefaultSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio loop in virtual time; a year takes as long as its callbacks."""
 
-    def __init__(self) -> None:
-        self.virtual = 0.0
+    def __init__(self, virtual: float = 0.0) -> None:
+        self.virtual = virtual
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)

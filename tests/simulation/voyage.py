@@ -12,10 +12,11 @@ import fnmatch
 import logging
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from slackwater.core.run import RunState
 from slackwater.core.schedule import instances
@@ -38,6 +39,7 @@ from .harbour import (
     SimStore,
     World,
 )
+from .seasons import SEASONS, Season
 from .virtual import EPOCH, SimClock, VirtualLoop, run_virtual
 
 NS = "team"
@@ -72,6 +74,31 @@ class Course:
     actions_per_hour: float = 12.0
     pools: int = 2
     pace: Pace = Pace()
+    begins: datetime = EPOCH
+    seasons: bool = False  # windows at the hours that daylight saving skips, and series of events
+
+    @property
+    def ends(self) -> datetime:
+        return self.begins + timedelta(days=self.days)
+
+
+def stretch_of_a_year(begins: datetime, days: float, **more: Any) -> Course:
+    """A busy team's life over the seasons; dependencies are asked as seldom as specs allow."""
+    pace = Pace(refresh=3600, staleness=43200, sample=900, sample_age=1200, poll=600, checks=3600)
+    return replace(
+        Course(
+            seed=begins.toordinal(),
+            days=days,
+            windows=40,
+            calendars=6,
+            pools=3,
+            actions_per_hour=0.5,
+            pace=pace,
+            begins=begins,
+            seasons=True,
+        ),
+        **more,
+    )
 
 
 class Violated(AssertionError):
@@ -142,7 +169,7 @@ class Voyage:
 
     def __init__(self, course: Course) -> None:
         self.course = course
-        self.loop = VirtualLoop()
+        self.loop = VirtualLoop((course.begins - EPOCH).total_seconds())
         self.clock = SimClock(self.loop)
         self.world = World(self.clock, course.seed, faults=course.faults)
         self.script = Random(course.seed * 7919 + 1)
@@ -164,11 +191,12 @@ class Voyage:
         self.controller: Controller | None = None
         self.lost_status: dict[str, datetime] = {}
         self.spec_changed: dict[str, datetime] = {}
-        self.troubled_at = EPOCH
+        self.troubled_at = course.begins
         self.events_told = {ref: Told() for ref in self.calendars}
         self.samples_told = {ref: Told() for ref in self.pools}
         self.serial = 0
         self.triggers = 0
+        self.season_starts: dict[tuple[Season, date], datetime] = {}
         self.violations: list[Violated] = []
         for flow in flows:
             flow.on_trigger = self._check_trigger
@@ -194,8 +222,7 @@ class Voyage:
             self._new_event()
         self._start_controller()
         watch = asyncio.create_task(self._watch())
-        end = EPOCH + timedelta(days=self.course.days)
-        while self.world.now() < end and not self.violations:
+        while self.world.now() < self.course.ends and not self.violations:
             await asyncio.sleep(self.script.expovariate(self.course.actions_per_hour / 3600))
             await self._act()
         if self.violations:
@@ -254,8 +281,9 @@ class Voyage:
                     }
                 ]
             if self.course.seed % 2:
+                before = self.course.begins - timedelta(days=7)
                 pool.demand = tuple(
-                    (EPOCH - (336 - n) * timedelta(minutes=30), 24.0 if 16 <= n % 48 < 40 else 2.0)
+                    (before + n * timedelta(minutes=30), 24.0 if 16 <= n % 48 < 40 else 2.0)
                     for n in range(336)
                 )
             self.store.apply(Kind.GPU_POOL, ref, spec)
@@ -329,7 +357,30 @@ class Voyage:
             spec["startingDeadlineSeconds"] = random.choice((1800, 7200))
         if "gpu" in spec and random.random() < 0.4:
             spec["startPolicy"] = "OffPeak"
+        if self.course.seasons:
+            self._make_seasonal(index, spec)
         return spec
+
+    @staticmethod
+    def _make_seasonal(index: int, spec: dict[str, Any]) -> None:
+        """One night of each week; and some windows open at the hours that clocks skip or repeat.
+
+        Nothing holds those back but faults, so that a calm voyage must start each of them.
+        """
+        if index < len(SEASONS):
+            spec |= {
+                "timeZone": SEASONS[index].zone,
+                "windows": [SEASONS[index].entry],
+                "overlap": "Each",
+                "concurrencyPolicy": "Allow",
+            }
+            for held_back_by in ("gpu", "startPolicy", "startingDeadlineSeconds"):
+                spec.pop(held_back_by, None)
+            spec["calendars"][1]["match"] = {"summary": "no event has this title"}
+            return
+        for entry in spec["windows"]:
+            if entry["effect"] == "Trigger":
+                entry["schedule"] = entry["schedule"][:-1] + str(index % 7)
 
     def _apply_window(self, index: int, *, suspend: bool = False) -> None:
         spec = self._window_spec(index)
@@ -352,6 +403,9 @@ class Voyage:
         start = self.world.now() + timedelta(minutes=random.choice((-30, 2, 10, 60, 300, 1500)))
         start += timedelta(minutes=random.randrange(60))
         uid = f"e{self.serial}"
+        if self.course.seasons and random.random() < 0.2:
+            self._new_series(calendar, uid, start, timedelta(minutes=length), title)
+            return
         calendar.put(
             Entry(
                 uid=uid,
@@ -362,6 +416,43 @@ class Voyage:
                 title=title,
             )
         )
+
+    def _new_series(
+        self, calendar: SimCalendar, uid: str, start: datetime, lasts: timedelta, title: str
+    ) -> None:
+        """Five days in a row at one time of a zone's day, whatever its clocks do between."""
+        local = start.astimezone(ZoneInfo(self.script.choice(ZONES)))
+        for day in range(5):
+            # As in a calendar: the wall clock goes on by a day, and the instant follows it.
+            begins = (local + timedelta(days=day)).astimezone(UTC)
+            calendar.put(
+                Entry(
+                    uid=f"{uid}.{day}",
+                    logical=f"{uid}.{day}",
+                    original=begins.isoformat(),
+                    start=begins,
+                    end=begins + lasts,
+                    title=title,
+                    series=uid,
+                )
+            )
+
+    def _split(self) -> None:
+        """This and all following events of a series become another series."""
+        found = self._some_event()
+        if found is None or not found[1].series:
+            return
+        calendar, first = found
+        self.serial += 1
+        series = f"e{self.serial}"
+        following = [
+            entry
+            for entry in calendar.entries.values()
+            if entry.series == first.series and entry.start >= first.start
+        ]
+        for number, entry in enumerate(following):
+            calendar.remove(entry.uid)
+            calendar.put(replace(entry, uid=f"{series}.{number}", series=series))
 
     def _some_event(self) -> tuple[SimCalendar, Entry] | None:
         calendar = self.script.choice(list(self.calendars.values()))
@@ -382,6 +473,8 @@ class Voyage:
             (1.5, self._rekey),
             (1.5, self._foreign),
         ]
+        if self.course.seasons:
+            edits.append((1.5, self._split))
         if self.course.faults:
             edits += [
                 (1.5, self._outage),
@@ -450,6 +543,8 @@ class Voyage:
         names += [str(ref) for ref in self.pools]
         self.world.down.add(self.script.choice(names))
         self._trouble()
+        if self.course.seasons:  # with few actions an hour, nobody else would end it for long
+            self.loop.call_later(self.script.uniform(60, 3600), self._heal)
 
     def _heal(self) -> None:
         self.world.down.clear()
@@ -643,6 +738,12 @@ class Voyage:
         )
 
     def _is_triggered(self, spec: dict[str, Any], origin: Any, now: datetime) -> bool:
+        if origin["entry"] == "season":
+            season = SEASONS[int(origin["name"][1:])]
+            day = season.open_on(now)
+            if day is not None:
+                self.season_starts[season, day.date()] = now
+            return day is not None
         if origin["entry"] != "train":
             inline = next(w for w in spec["windows"] if w["name"] == origin["entry"])
             return self._inside(inline, spec, now)
@@ -674,9 +775,10 @@ class Voyage:
 
     def _is_denied(self, spec: dict[str, Any], now: datetime) -> bool:
         """Denied in every snapshot of the last minute: no excuse is left."""
-        ref = Ref(NS, spec["calendars"][1]["calendarRef"]["name"])
+        entry = spec["calendars"][1]
+        ref, pattern = Ref(NS, entry["calendarRef"]["name"]), entry["match"]["summary"]
         return all(
-            any(now in event.span and event.summary.startswith("deny") for event in events)
+            any(now in event.span and fnmatch.fnmatch(event.summary, pattern) for event in events)
             for events in self.events_told[ref].lately(self.world.now())
         )
 

@@ -198,6 +198,12 @@ class AirflowFollower:
 
     # --- looking
 
+    def due_within(self, time: timedelta) -> datetime:
+        """Have the next look within a time at the latest; give its instant."""
+        soon = self._clock.now() + time
+        self.next_at = soon if self.next_at is None else min(self.next_at, soon)
+        return self.next_at
+
     async def look(self) -> None:
         """One round: version once, facts that are wanted, then all active runs of ours.
 

@@ -213,10 +213,14 @@ class Engine:
 
     def _ring(self, key: Key) -> None:
         self._resting.pop(key, None)
-        if key.kind is Kind.TRAINING_WINDOW:
+        follower = self.world.following.get(key)
+        if follower is None:
             self.queue.add(key)
-        else:
+        elif follower.next_at is None or follower.next_at <= self.clock.now():
             self._poke(key)
+        else:  # no look is due, only its status, which could not or might not be written yet
+            self.alarm.set(key, follower.next_at)
+            self.queue.add(key)
 
     def _clock_jumped(self, by: timedelta) -> None:
         """Every instant that was reckoned from the wall clock is off: look at everything (R4)."""
@@ -260,6 +264,7 @@ class Engine:
                 self._following[key] = self._group.create_task(self._follow(key, poke))
 
     async def _follow(self, key: Key, poke: asyncio.Event) -> None:
+        failures = 0
         while True:
             await poke.wait()
             poke.clear()
@@ -270,12 +275,13 @@ class Engine:
                 await follower.look()
             except Exception:
                 LOG.exception("%s: unexpected failure; it is tried again", key)
-                self.alarm.set(key, self.clock.now() + self.queue.failed(key))
+                follower.next_at = self.clock.now() + self.queue.rest_after(failures)
+                failures += 1
             else:
-                self.queue.succeeded(key)
-                self.alarm.set(key, follower.next_at)
+                failures = 0
             finally:
                 self._looking.discard(key)
+            self.alarm.set(key, follower.next_at)
             result = "error" if follower.fault is not None else "success"
             self._metrics.requests.labels(key.kind, result).observe(self.clock.monotonic() - began)
             for ref in sorted(self._asked.pop(key, ())):

@@ -308,7 +308,7 @@ class Reconciler:
                 follower.untrack(line.dag_run_id)
         if follower.busy and follower.fault is None:
             # Until now the server may have been idle, and its next look far away.
-            soon = self._clock.now() + follower.interval
+            soon = follower.due_within(follower.interval)
             self._alarm.soonest(Key(Kind.AIRFLOW_INSTANCE, follower.ref), soon)
         return posted
 

@@ -70,6 +70,10 @@ class WorkQueue(Generic[KeyT]):
         """How long to leave `key` alone after one more failure: 1 s doubling to 60 s, jittered."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        return self.rest_after(failures)
+
+    def rest_after(self, failures: int) -> timedelta:
+        """The rest after so many failures in a row before the last one."""
         longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * (1 << min(failures, 10)))
         return longest * self._random.uniform(0.5, 1.0)
 
