@@ -101,8 +101,9 @@ def test_the_expressions_can_be_recorded_and_follow_a_pool_minute_by_minute(prom
 async def test_a_pool_of_four_thousand_gpus_is_one_quick_sample(prometheus, tmp_path):
     """500 nodes with 8 GPUs and 3,000 pods; prints how long a sample takes, asserts what it says."""
     pool = SimulatedPool(500, 8, prefix="big")
+    ours = {"run_id": "slackwater.test.research.nightly.0123"}
     for node, index in itertools.product(pool.nodes, range(6)):
-        pool.add_pod(f"{node}-{index}", 1, node)
+        pool.add_pod(f"{node}-{index}", 1, node, labels=ours if index == 0 else None)
     pool.set_utilization(0.5)
     pool.freeze()  # so that writing its page does not compete with the samples
     pages = [f"{pool.target}/{page}" for page in ("dcgm/metrics", "kube-state/metrics")]
@@ -131,6 +132,7 @@ async def test_a_pool_of_four_thousand_gpus_is_one_quick_sample(prometheus, tmp_
             await source.aclose()
             assert (sample.capacity, sample.used, sample.fit(1)) == (4000, 3000, 1000)
             assert (sample.utilization, sample.coverage) == (pytest.approx(0.5), 1.0)
+            assert sample.shown(ours["run_id"]) == 500
             print(
                 f"\nPrometheus {server.binaries.version}, 500 nodes by {next(iter(options))}: "
                 f"fastest {min(took):.0f} ms, median {statistics.median(took):.0f} ms"
