@@ -43,7 +43,7 @@ class Etcd(Server):
 class ApiServer(Server):
     """kube-apiserver with RBAC, signed service account tokens and one administrator's token.
 
-    There is no controller manager: nothing makes default service accounts, collects orphans
+    There is no controller manager (`testbed.kubernetes.cluster` has one): nothing makes default service accounts, collects orphans
     or empties a namespace that is being deleted.
     """
 
