@@ -102,7 +102,7 @@ def test_what_is_imported_triggers_at_the_suggested_times(
     printed = bench.run("suggest", "research/nightly", "-o", "ics")
     assert (printed.code, printed.err) == (0, "")
     assert printed.out.count("BEGIN:VEVENT") == len(suggested)
-    assert "DTSTAMP:20261123T120000Z" in printed.out
+    assert "\r\nDTSTAMP:20261123T120000Z\r\n" in printed.out
 
     (bench.manifests / "team.ics").write_text(printed.out)
     bench.write("all.yaml", ical("team.ics"), pool(), window(**spec))

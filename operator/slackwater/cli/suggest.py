@@ -118,7 +118,7 @@ def _print(args: argparse.Namespace, advice: Advice, clock: Clock) -> int:
         if text is None:
             _complain(suggest_text.why_no_import(advice))
             return 1
-        sys.stdout.write(text.replace("\r\n", "\n"))
+        sys.stdout.write(text)  # its lines end in CRLF, as RFC 5545 has it
     else:
         screen = Screen.of()
         for line in suggest_text.as_table(advice, screen, titles=args.titles or screen.terminal):
