@@ -126,7 +126,8 @@ def led_in(jobs: Jobs, days: int) -> Jobs:
     )
 
 
-def own_utilization(jobs: Jobs, length: int) -> float:
-    """GPUs that the jobs would hold on average, were there always room."""
-    ends = np.minimum(jobs.submit + jobs.duration, length)
-    return float(((ends - np.minimum(jobs.submit, length)) * jobs.gpus).sum()) / length
+def own_use(jobs: Jobs, length: int, begins: int = 0) -> float:
+    """GPUs that the jobs would hold on average from `begins` on, were there always room."""
+    ends = np.clip(jobs.submit + jobs.duration, begins, length)
+    held = ends - np.clip(jobs.submit, begins, length)
+    return float((held * jobs.gpus).sum()) / max(1, length - begins)
