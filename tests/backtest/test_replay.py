@@ -85,7 +85,7 @@ def test_every_policy_keeps_to_the_pool_and_to_the_clock(name, made):
     check(trace, runs, policy.rules, outcome)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     share=st.sampled_from((0.05, 0.3, 0.6)),
@@ -95,7 +95,7 @@ def test_every_policy_keeps_to_the_pool_and_to_the_clock(name, made):
     wavy=st.booleans(),
 )
 def test_no_load_and_no_population_breaks_a_policy(seed, share, name, slack, release, wavy):
-    trace = (wavy_trace if wavy else busy_trace)(seed, days=4)
+    trace = (wavy_trace if wavy else busy_trace)(seed, days=3)
     runs = population(trace, share, seed, release=release, slack=slack * HOUR)
     policy = POLICIES[name]
     check(trace, runs, policy.rules, policy.replay(Case(trace, runs, base_of(trace))))

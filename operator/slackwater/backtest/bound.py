@@ -22,7 +22,7 @@ def bound(trace: Trace, runs: Runs, base: Base) -> Measures:
     and preemption cost nothing here, so it bounds every policy that leaves the foreground alone.
     """
     steps = trace.length // STEP
-    served = np.minimum(base.demand, trace.capacity)[: steps * STEP]
+    served = base.outcome.foreground[: steps * STEP]
     idle = (trace.capacity - served).reshape(steps, STEP).sum(axis=1).tolist()
     order = np.lexsort((runs.release, runs.deadline)).tolist()
     release, deadline = runs.release.tolist(), runs.deadline.tolist()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -100,6 +103,32 @@ def of_demand(name: str, demand: Loads, capacity: int, *, begins: int | None = N
     """A trace of a measured load."""
     start = warm_up(len(demand)) if begins is None else begins
     return Trace(name, capacity, len(demand), demand=demand, begins=start)
+
+
+def from_points(name: str, points: Sequence[tuple[datetime, float]], capacity: int) -> Trace | None:
+    """A recorded load as a trace; each value holds until the next.
+
+    Args:
+        name: of the trace.
+        points: (instant, GPUs), oldest first.
+        capacity: GPUs of the pool.
+
+    Returns:
+        None for less than three days, which say nothing.
+    """
+    finite = [(at.astimezone(UTC), value) for at, value in points if math.isfinite(value)]
+    if len(finite) < 2 or finite[-1][0] - finite[0][0] < timedelta(days=3):
+        return None
+    first = finite[0][0]
+    monday = (first - timedelta(days=first.weekday())).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    place = np.array([(at - monday) // timedelta(minutes=1) for at, _ in finite], dtype=np.int64)
+    where = np.maximum(np.searchsorted(place, np.arange(int(place[-1]) + 1), side="right") - 1, 0)
+    demand = np.maximum(np.array([value for _, value in finite])[where], 0.0)
+    lead = -(-int(place[0]) // DAY) * DAY  # before the first point nothing is known
+    length = len(demand)
+    return of_demand(name, demand, capacity, begins=lead + warm_up(length - lead))
 
 
 def cut(jobs: Jobs, first: int, last: int) -> Jobs:

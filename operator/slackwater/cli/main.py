@@ -24,6 +24,7 @@ _COMMANDS: Final = (
     ("plan", "plan", "show when manifests would start runs, before they are applied"),
     ("explain", "explain", "say why a TrainingWindow does or does not run"),
     ("check", "check", "check manifests"),
+    ("backtest", "backtest", "show what off-peak starts would have gained on a recorded load"),
     ("queue", "queue", "show who waits for a GPU pool, in order"),
     ("trigger", "override", "ask for a run now"),
     ("skip", "override", "leave an occurrence out"),
