@@ -25,7 +25,7 @@ from slackwater.core.sample import Sample
 from slackwater.core.span import Span
 from slackwater.core.spec import Ref
 
-LEVEL: Final = 0.65
+LEVEL: Final = 0.8
 """The quantile of the forecast that the plan is made against."""
 MOST_AHEAD: Final = timedelta(days=7)
 """No further ahead than this is planned."""
