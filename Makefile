@@ -7,6 +7,7 @@ RUN := $(UV) run --frozen --no-sync
 PYTEST := $(RUN) pytest
 JOBS ?= 2
 SEEDS ?= 200
+GAIN_SEEDS ?= 10
 DAYS ?= 0.05
 # Written once, read by each of the hundreds of processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
@@ -63,6 +64,11 @@ screenshots: .venv ## take the documentation's pictures anew, of a real Airflow 
 .PHONY: bench
 bench: .venv ## measured figures, as ratios side by side
 	$(RUN) python -m bench
+
+.PHONY: backtest
+backtest: .venv ## the off-peak benchmark; TRACES=DIR, SHARD=1/8, GAIN_SEEDS=10; goes on where it was
+	$(RUN) python -m bench.gains $(if $(TRACES),--traces $(TRACES)) --shard $(or $(SHARD),1/1) --seeds $(GAIN_SEEDS)
+	$(RUN) python -m bench.gains $(if $(TRACES),--traces $(TRACES)) --seeds $(GAIN_SEEDS) --report
 
 .venv: pyproject.toml packages/slackwater-windows/pyproject.toml uv.lock $(if $(filter .build/%,$(UV)),$(UV))
 	$(UV) sync --frozen --quiet

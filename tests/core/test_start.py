@@ -208,7 +208,7 @@ def test_forbid_waits_for_the_run_before_and_allow_does_not():
         (Concurrency.ALLOW, None),
     ):
         found = scene(spec=spec(concurrency=policy))
-        found.with_lines(started("before", entry="other"))
+        found.with_lines(started("before", entry="other", window=Span(clock(4), clock(5))))
         assert held_by(found) is reason
 
 

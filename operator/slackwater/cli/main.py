@@ -25,6 +25,7 @@ _COMMANDS: Final = (
     ("suggest", "suggest", "suggest better times for a DAG, from calendars and the expected load"),
     ("explain", "explain", "say why a TrainingWindow does or does not run"),
     ("check", "check", "check manifests"),
+    ("backtest", "backtest", "show what off-peak starts would have gained on a recorded load"),
     ("queue", "queue", "show who waits for a GPU pool, in order"),
     ("trigger", "override", "ask for a run now"),
     ("skip", "override", "leave an occurrence out"),

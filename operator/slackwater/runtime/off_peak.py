@@ -179,8 +179,7 @@ class OffPeak:
             sample: of the pool; without one nothing is planned anew.
         """
         everyone = tuple(sorted(asks, key=lambda ask: ask.owner))
-        wishes = tuple(ask for ask in everyone if ask.off_peak)
-        if not wishes:
+        if not any(ask.off_peak for ask in everyone):
             self._plan, self._plan_of, self._planned_at = {}, (), None
             return self._plan
         if sample is None:
@@ -194,46 +193,21 @@ class OffPeak:
         )
         age = None if self._planned_at is None else now - self._planned_at
         if age is None or not timedelta() <= age < REPLAN or made_of != self._plan_of:
-            self._plan = self._made(wishes, everyone, promises, reservations, sample, now)
+            self._plan = self._made(everyone, promises, reservations, sample, now)
             self._plan_of, self._planned_at = made_of, now
         return self._plan
 
     def _made(
         self,
-        wishes: tuple[Ask, ...],
         everyone: tuple[Ask, ...],
         promises: tuple[Promise, ...],
         reservations: Reservations,
         sample: Sample,
         now: datetime,
     ) -> dict[Ref, Planned]:
-        from slackwater.core.plan import Holding, Wish, outlook, plan, steps_ahead
+        from slackwater.core.plan import plan_asks
 
-        wanted = [
-            Wish(
-                owner=ask.owner,
-                count=ask.count,
-                pieces=ask.pieces,
-                latest_start=ask.latest_start,
-                window_start=ask.window_start,
-                duration=ask.duration,
-                priority=ask.priority,
-            )
-            for ask in wishes
-        ]
-        forecast = self._learned().forecast(now, self._live, steps_ahead(wanted, now))
-        holdings = [Holding(one.count, now, one.ends) for one in promises]
-        holdings += [
-            Holding(ask.count, now, None if ask.duration is None else now + ask.duration)
-            for ask in everyone
-            if not ask.off_peak
-        ]
-        for one in reservations.known:
-            used = sum(sample.used_by.get(name, 0) for name in one.namespaces)
-            if one.gpus > used and one.span.end > now:
-                holdings.append(Holding(one.gpus - used, one.span.start, one.span.end))
-        load = outlook(forecast, holdings, now)
-        return plan(wanted, load, forecast.start, sample.capacity, now)
+        return plan_asks(everyone, promises, reservations, sample, self._learned(), self._live, now)
 
 
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
