@@ -170,8 +170,8 @@ def test_events_that_cannot_be_matched_or_trusted_are_counted_with_a_remedy(benc
 
     printed = bench.run("plan")
 
-    assert "  Events that could not be matched, being private" in printed.out
-    assert "Check the expression, or share the calendar with details." in printed.out
+    assert "  Events that could not be read or matched, being invalid, private" in printed.out
+    assert "Check the expression, share the calendar with details" in printed.out
 
 
 def test_what_a_calendar_had_to_leave_out_is_said(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from slackwater.core.identity import run_id
 from slackwater.core.ledger import State
 from slackwater.core.run import Absent, DagFacts, Denied, RunState
 from slackwater.core.seen import Override, Trouble
+from slackwater.core.span import Span
 from slackwater.core.spec import (
     CalendarEntry,
     Concurrency,

@@ -50,6 +50,7 @@ class Case:
         message: its sentence, which is the window's WHY too.
         remedy: what the Event about it says to do.
         where: kind and name of the dependency that is at fault, and its own sentence.
+        own_reason: the dependency's, where it is not the window's.
         only_warned: nothing fails, something is left out.
     """
 
@@ -61,6 +62,7 @@ class Case:
     message: str
     remedy: str
     where: tuple[Kind, str, str] | None = None
+    own_reason: str = ""
     only_warned: bool = False
 
 
@@ -523,11 +525,20 @@ CASES: tuple[Case, ...] = (
     Case(
         "feed-bomb",
         *feed(200, BOMB),
-        "",
-        "SeriesSkipped",
-        "Events that could not be read or expanded, and were left out: 1.",
-        "Look for rules by the second or minute, or invalid ones.",
-        (Kind.CALENDAR, "team", SAME),
+        "CalendarsSynced",
+        "MatchUnreadable",
+        "Events that could not be read or matched, being invalid, private or by a failed "
+        "expression, so that they deny and do not trigger: 1.",
+        "Check the expression, share the calendar with details, or see what the Calendar reports.",
+        (
+            Kind.CALENDAR,
+            "team",
+            (
+                "Events that could not be read or expanded, so that they start nothing, and deny all "
+                "the time that they may take: 1."
+            ),
+        ),
+        own_reason="SeriesSkipped",
         only_warned=True,
     ),
 )

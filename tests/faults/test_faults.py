@@ -150,7 +150,11 @@ def test_the_dependency_at_fault_says_it_too(story: Story, case: Case) -> None:
     key, message = Key(kind, Ref(case.name, name)), own or case.message
     condition = "DataFresh" if kind is Kind.GPU_POOL else "Ready"
     truth = "True" if case.only_warned else "False"
-    assert story.broken[key].condition(condition) == (truth, case.reason, message)
+    assert story.broken[key].condition(condition) == (
+        truth,
+        case.own_reason or case.reason,
+        message,
+    )
     if not case.only_warned:
         assert notes(story.said[key]) == event_of(case, message)
 

@@ -7,7 +7,7 @@ import pytest
 from slackwater.core.sample import Room, Sample
 from slackwater.core.words import Reason
 from slackwater.errors import PoolError, StoreError
-from slackwater.gpus import queries
+from slackwater.gpus import queries, questions
 from slackwater.gpus.config import Mode
 from slackwater.gpus.static import StaticPool
 from slackwater.ports import PoolSource
@@ -58,7 +58,7 @@ async def test_one_sample_is_one_request(fake, pool, clock):
     (asked,) = fake.asked
     assert asked.method == "POST"
     scope = queries.Scope(nodes="gpu-.*")
-    assert asked.query == queries.union(queries.kubernetes(scope))
+    assert asked.query == questions.union(questions.kubernetes(scope))
 
 
 async def test_a_sample_is_dated_by_our_clock_at_its_arrival(fake, pool, clock):

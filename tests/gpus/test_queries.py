@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackwater.gpus import queries
+from slackwater.gpus import queries, questions
 from slackwater.gpus.config import Toleration
 from slackwater.gpus.queries import Scope
 
@@ -19,7 +19,7 @@ def test_a_resource_is_spelt_as_kube_state_metrics_spells_it():
 
 def test_a_pattern_that_matches_nothing_at_all_takes_no_series_without_a_node():
     # node=~".*" alone would also take pods that are bound nowhere.
-    for text in queries.kubernetes(Scope(nodes=".*")).values():
+    for text in questions.kubernetes(Scope(nodes=".*")).values():
         for matchers in re.findall(r'\{[^}]*node=~"\.\*"[^}]*\}', text):
             assert 'node!=""' in matchers
         for label in queries.HOST_LABELS:
@@ -61,14 +61,14 @@ def test_taints_are_foreign_unless_tolerated():
 
 
 def test_every_question_is_marked_in_the_union():
-    asked = queries.kubernetes(POOL) | queries.exporter(POOL, 0.05)
-    text = queries.union(asked)
+    asked = questions.kubernetes(POOL) | questions.exporter(POOL, 0.05)
+    text = questions.union(asked)
     for name in asked:
         assert text.count(f'"what", "{name}"') == 1
 
 
 def test_without_a_pattern_ages_are_asked_by_node_so_that_others_do_not_count():
-    narrow, broad = queries.kubernetes(POOL), queries.kubernetes(Scope(nodes=None))
+    narrow, broad = questions.kubernetes(POOL), questions.kubernetes(Scope(nodes=None))
     for name in ("age.nodes", "age.ready", "age.requests"):
         assert "min by (node) (" in broad[name]
         assert "min(" in narrow[name]
@@ -77,11 +77,11 @@ def test_without_a_pattern_ages_are_asked_by_node_so_that_others_do_not_count():
         for name, text in broad.items()
         if name.startswith("age.load")
     )
-    assert len(queries.union(broad)) < 6000
+    assert len(questions.union(broad)) < 6000
 
 
 def test_ages_are_by_the_servers_clock():
-    asked = {**queries.ages_of_load(POOL), **queries.ages_of_nodes(POOL)}
+    asked = {**questions.ages_of_load(POOL), **questions.ages_of_nodes(POOL)}
     assert all(
         text.startswith("time() - min(timestamp({") or "kube_" in text for text in asked.values()
     )
@@ -89,7 +89,7 @@ def test_ages_are_by_the_servers_clock():
 
 
 def test_every_generation_of_the_exporter_is_asked_for():
-    text = queries.union(queries.exporter(POOL, 0.05))
+    text = questions.union(questions.exporter(POOL, 0.05))
     for name in (
         "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
         "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO",

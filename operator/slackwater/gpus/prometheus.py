@@ -12,7 +12,7 @@ from typing import Final
 from slackwater.core.sample import Sample
 from slackwater.core.words import Reason
 from slackwater.errors import PoolError, StoreError
-from slackwater.gpus import queries
+from slackwater.gpus import queries, questions
 from slackwater.gpus.answer import Row
 from slackwater.gpus.client import POINTS_LIMIT, PrometheusClient
 from slackwater.gpus.config import Mode, PoolConfig, PrometheusConfig, describe
@@ -95,7 +95,7 @@ class PrometheusPool:
             return await self._sample_exporter(nodes)
         narrow = nodes.names is None or len(nodes.pattern) <= PATTERN_LIMIT
         scope = self._scope(nodes.pattern if narrow else None)
-        asked = queries.kubernetes(scope)
+        asked = questions.kubernetes(scope)
         if not self._config.pod_labels:
             del asked["visible"], asked["labelled"]
         if self._pool.namespaces:
@@ -117,7 +117,7 @@ class PrometheusPool:
 
     async def _sample_exporter(self, nodes: _Membership) -> Sample:
         scope = self._scope(nodes.pattern)
-        asked = queries.exporter(scope, self._config.busy_percent / 100)
+        asked = questions.exporter(scope, self._config.busy_percent / 100)
         most = 0 if "coverage" in self._config.queries else await self._most_seen(nodes)
         look = await self._look(asked, nodes)
         return read_exporter(look, most, self._clock.now())
@@ -233,7 +233,7 @@ class PrometheusPool:
         )
 
     async def _rows(self, wanted: Mapping[str, str]) -> tuple[Row, ...]:
-        return await self._client.query(queries.union(wanted)) if wanted else ()
+        return await self._client.query(questions.union(wanted)) if wanted else ()
 
     async def _most_seen(self, nodes: _Membership) -> int:
         now, most = self._clock.monotonic(), self._most

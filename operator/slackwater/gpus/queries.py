@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -59,12 +59,12 @@ REQUESTED_SERIES: Final = "node:slackwater_gpus_requested:sum"
 LOAD_SAMPLED_SERIES: Final = "host:slackwater_load_sampled:timestamp_seconds"
 NODES_SAMPLED_SERIES: Final = "node:slackwater_gpus_sampled:timestamp_seconds"
 
-_HOSTS: Final = ", ".join(HOST_LABELS)
-_GPU: Final = f"{_HOSTS}, gpu, UUID, GPU_I_ID"
+HOSTS: Final = ", ".join(HOST_LABELS)
+_GPU: Final = f"{HOSTS}, gpu, UUID, GPU_I_ID"
 _POD: Final = "namespace, pod, uid"
-_PROFILING: Final = ("DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO", "DCGM_FI_PROF_GR_ENGINE_ACTIVE")
-_DEVICE_RATIO: Final = "DCGM_FI_DEV_GPU_UTIL_RATIO"
-_DEVICE_PERCENT: Final = "DCGM_FI_DEV_GPU_UTIL"
+PROFILING: Final = ("DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO", "DCGM_FI_PROF_GR_ENGINE_ACTIVE")
+DEVICE_RATIO: Final = "DCGM_FI_DEV_GPU_UTIL_RATIO"
+DEVICE_PERCENT: Final = "DCGM_FI_DEV_GPU_UTIL"
 _RE2_META: Final = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -156,13 +156,14 @@ def usable(scope: Scope) -> str:
     """1 per node that is Ready, known not to be cordoned, and without a foreign taint."""
     cordoned = f"kube_node_spec_unschedulable{{{scope.on_node}}}"
     return (
-        f"((max by (node) ({_ready(scope)}) == 1)"
+        f"((max by (node) ({ready(scope)}) == 1)"
         f" and on (node) (max by (node) ({cordoned}) == 0)"
         f" unless on (node) {foreign_taints(scope)})"
     )
 
 
-def _ready(scope: Scope) -> str:
+def ready(scope: Scope) -> str:
+    """Which nodes are Ready, as kube-state-metrics says."""
     return f'kube_node_status_condition{{condition="Ready", status="true", {scope.on_node}}}'
 
 
@@ -257,9 +258,9 @@ def gpu_load(scope: Scope) -> str:
     if scope.recorded:
         return _any(scope.hosted(LOAD_SERIES))
     whole = ', GPU_I_ID=""'
-    profiling = _any(scope.hosted(*_PROFILING))
-    ratio = _any(scope.hosted(_DEVICE_RATIO, also=whole))
-    percent = _any(scope.hosted(_DEVICE_PERCENT, also=whole))
+    profiling = _any(scope.hosted(*PROFILING))
+    ratio = _any(scope.hosted(DEVICE_RATIO, also=whole))
+    percent = _any(scope.hosted(DEVICE_PERCENT, also=whole))
     # The label keeps both signals of a GPU: `or` drops the second of two equal label sets.
     device = f'label_replace({ratio} or {percent} / 100, "signal", "device", "", "")'
     return f"max by ({_GPU}) (({profiling} or {device}) >= 0 <= 1)"
@@ -275,7 +276,7 @@ def reports(scope: Scope) -> str:
     Two numbers in one: PromQL has no common subexpressions, and evaluating the loads of 4,000
     GPUs once more costs a third of the whole sample.
     """
-    return f"sum by ({_HOSTS}) ({REPORT} + {gpu_load(scope)})"
+    return f"sum by ({HOSTS}) ({REPORT} + {gpu_load(scope)})"
 
 
 def utilization(scope: Scope) -> str:
@@ -305,7 +306,7 @@ def held(scope: Scope, busy: float) -> str:
     size = _any(scope.hosted("DCGM_FI_DEV_FB_USED_BYTES"))
     limit = HELD_MEMORY_MIB
     memory = f"max by ({_GPU}) ({mib} > {limit} or {size} > {limit * 1024 * 1024})"
-    return f"count by ({_HOSTS}) ({gpu_load(scope)} > {busy:g} or {memory})"
+    return f"count by ({HOSTS}) ({gpu_load(scope)} > {busy:g} or {memory})"
 
 
 # --- history -----------------------------------------------------------------------------------
@@ -319,94 +320,3 @@ def foreground(namespace: str, name: str, raw: str) -> str:
     series = f"{FOREGROUND}{{name={quoted(name)}, "
     ours = f"{series}namespace={quoted(namespace)}}} or {series}exported_namespace={quoted(namespace)}}}"
     return f"max({ours}) or sum({raw})"
-
-
-# --- age ---------------------------------------------------------------------------------------
-
-
-def ages_of_load(scope: Scope) -> dict[str, str]:
-    """Seconds since the oldest samples of the GPUs' loads were taken; none where none reports."""
-    if scope.recorded:
-        times = list(scope.hosted(LOAD_SAMPLED_SERIES))
-    else:
-        times = [f"timestamp({one})" for one in _load_selectors(scope)]
-    return {f"age.load.{i}": _age(one, scope, _HOSTS) for i, one in enumerate(times)}
-
-
-def ages_of_nodes(scope: Scope) -> dict[str, str]:
-    """Seconds since the oldest samples of the nodes, and of requests bound to them, were taken."""
-    times = {name: f"timestamp({one})" for name, one in _node_selectors(scope).items()}
-    if scope.recorded_nodes:
-        times = {of: f'{NODES_SAMPLED_SERIES}{{of="{of}", {scope.on_node}}}' for of in times}
-    return {f"age.{name}": _age(one, scope, "node") for name, one in times.items()}
-
-
-def load_sampled(scope: Scope) -> str:
-    """When the oldest sample of each host's loads was taken, as Unix time."""
-    selectors = {str(i): one for i, one in enumerate(_load_selectors(scope))}
-    return f"min by ({_HOSTS}) ({_oldest(_HOSTS, selectors)})"
-
-
-def nodes_sampled(scope: Scope) -> str:
-    """The same of each node, by the label `of`: its GPUs, its state, requests bound to it."""
-    return _oldest("node", _node_selectors(scope))
-
-
-def _load_selectors(scope: Scope) -> list[str]:
-    names = (*_PROFILING, _DEVICE_RATIO, _DEVICE_PERCENT)
-    return [one for name in names for one in scope.hosted(name)]
-
-
-def _node_selectors(scope: Scope) -> dict[str, str]:
-    here = f"{{{scope.of_resource}, {scope.on_node}}}"
-    return {
-        "nodes": f"kube_node_status_allocatable{here}",
-        "ready": _ready(scope),
-        "requests": f"kube_pod_container_resource_requests{here}",
-    }
-
-
-def _oldest(labels: str, selectors: Mapping[str, str]) -> str:
-    return " or ".join(
-        f'label_replace(min by ({labels}) (timestamp({one})), "of", "{name}", "", "")'
-        for name, one in selectors.items()
-    )
-
-
-def _age(times: str, scope: Scope, labels: str) -> str:
-    # By the server's clock alone. timestamp() gives the time of the raw sample only for a bare
-    # selector, and drops its name, so that each series name needs a question of its own.
-    by = f" by ({labels}) " if scope.nodes is None else ""
-    return f"time() - min{by}({times})"
-
-
-# --- one request -------------------------------------------------------------------------------
-
-
-def kubernetes(scope: Scope) -> dict[str, str]:
-    """What a sample asks in mode Kubernetes, by the names that `slackwater.gpus.reading` knows."""
-    return {
-        **ages_of_load(scope),
-        **ages_of_nodes(scope),
-        "capacity": capacity(scope),
-        "allocatable": allocatable(scope),
-        "requested": requested(scope),
-        "labelled": labelled(),
-        "visible": visible(scope),
-        "reports": reports(scope),
-    }
-
-
-def exporter(scope: Scope, busy: float) -> dict[str, str]:
-    """What a sample asks in mode Exporter."""
-    return {**ages_of_load(scope), "held": held(scope, busy), "reports": reports(scope)}
-
-
-def union(questions: Mapping[str, str]) -> str:
-    """All questions in one query; each row of the answer tells by `what` which one it answers.
-
-    Each `or` goes through all rows to its left: questions with few rows come first.
-    """
-    return "\nor ".join(
-        f'label_replace({text}, "{WHAT}", "{name}", "", "")' for name, text in questions.items()
-    )

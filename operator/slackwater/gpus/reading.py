@@ -56,7 +56,7 @@ def read_kubernetes(look: Look, now: datetime) -> Sample:
     With time-slicing a node offers more GPUs than report; such a pool sets `queries.coverage`.
 
     Args:
-        look: answers to `queries.kubernetes`.
+        look: answers to `questions.kubernetes`.
         now: our clock when the answers had arrived.
 
     Raises:
@@ -98,7 +98,7 @@ def read_exporter(look: Look, most_seen: int, now: datetime) -> Sample:
     """A pool as the GPU exporter alone sees it: what reports is all there is.
 
     Args:
-        look: answers to `queries.exporter`.
+        look: answers to `questions.exporter`.
         most_seen: GPUs that reported at once at best within 24 hours; not asked where coverage
             is overridden.
         now: our clock when the answers had arrived.

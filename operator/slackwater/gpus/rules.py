@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slackwater.gpus import queries
+from slackwater.gpus import queries, questions
 from slackwater.gpus.queries import Scope
 
 GROUP: Final = "slackwater-gpu"
@@ -23,7 +23,7 @@ def recording_rules() -> dict[str, str]:
         queries.CAPACITY_SERIES: queries.capacity(_ALL),
         queries.ALLOCATABLE_SERIES: queries.allocatable(_ALL),
         queries.REQUESTED_SERIES: queries.requested(_ALL),
-        queries.NODES_SAMPLED_SERIES: queries.nodes_sampled(_ALL),
+        queries.NODES_SAMPLED_SERIES: questions.nodes_sampled(_ALL),
         queries.LOAD_SERIES: queries.gpu_load(_ALL),
-        queries.LOAD_SAMPLED_SERIES: queries.load_sampled(_ALL),
+        queries.LOAD_SAMPLED_SERIES: questions.load_sampled(_ALL),
     }
