@@ -39,6 +39,10 @@ test-fast: .venv ## the half without servers
 simulate: .venv ## longer voyages: make simulate SEEDS=10000 DAYS=1
 	SEEDS=$(SEEDS) DAYS=$(DAYS) $(PYTEST) -n $(JOBS) -m "not server" tests/simulation
 
+.PHONY: simulate-year
+simulate-year: .venv ## a whole year of a busy team, month by month
+	YEAR=1 $(PYTEST) -n $(JOBS) tests/simulation -k season
+
 .PHONY: check
 check: .venv ## format, lint, types, imports, generated files in step
 	$(RUN) ruff format --check .

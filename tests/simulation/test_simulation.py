@@ -39,6 +39,7 @@ STRETCHES = (
 )
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(("begins", "days"), STRETCHES, ids=lambda it: str(it).partition(" ")[0])
 def test_every_invariant_holds_over_the_seasons(begins: datetime, days: float) -> None:
     voyage = Voyage(stretch_of_a_year(begins, days)).sail()
@@ -46,6 +47,7 @@ def test_every_invariant_holds_over_the_seasons(begins: datetime, days: float) -
     assert voyage.triggers > days
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("monday", weeks_with_a_change(EPOCH), ids=lambda day: str(day.date()))
 def test_windows_at_hours_that_clocks_skip_or_repeat_open_once_and_then(monday: datetime) -> None:
     voyage = Voyage(stretch_of_a_year(monday, 7.5, faults=False, actions_per_hour=0.01)).sail()
@@ -70,6 +72,7 @@ def _judge_seasons(voyage: Voyage) -> None:
     assert late == {}
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("fault", "monday"), SEASON_FAULTS, ids=[fault.__name__ for fault, _ in SEASON_FAULTS]
 )

@@ -35,6 +35,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)
+        # After half a year the float that is the time has steps coarser than a nanosecond, and a
+        # timer that is less than a step away would never be due.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self.virtual
