@@ -373,6 +373,7 @@ class Voyage:
                 "windows": [SEASONS[index].entry],
                 "overlap": "Each",
                 "concurrencyPolicy": "Allow",
+                "onWindowEnd": "Finish",  # so that a run may be expected to end after it
             }
             for held_back_by in ("gpu", "startPolicy", "startingDeadlineSeconds"):
                 spec.pop(held_back_by, None)
