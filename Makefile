@@ -17,12 +17,12 @@ help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
-demo: .venv ## the story on real Airflow, Prometheus and CalDAV (KEEP=1 leaves them up)
-	$(RUN) python -m demo $(if $(KEEP),--keep)
+demo: .venv ## the story on real servers (KEEP=1 leaves them up; CALENDAR=google|outlook|caldav|ical)
+	$(RUN) python -m demo $(if $(CALENDAR),--calendar $(CALENDAR)) $(if $(KEEP),--keep)
 
 .PHONY: demo-cluster
 demo-cluster: .venv ## the same story on a real kube-apiserver with the chart's own RBAC
-	$(RUN) python -m demo --cluster $(if $(KEEP),--keep)
+	$(RUN) python -m demo --cluster $(if $(CALENDAR),--calendar $(CALENDAR)) $(if $(KEEP),--keep)
 
 .PHONY: test
 test: .venv ## every test, real servers included

@@ -1,4 +1,4 @@
-"""`python -m demo [--cluster] [--keep]`: bring everything up, play the story, check it, take it down.
+"""`python -m demo [--cluster] [--calendar NAME] [--keep]`: bring everything up, play the story, check it, take it down.
 
 Exit status: 0 when everything happened as it should, 1 when not, 130 after Ctrl-C.
 """
@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from demo.calendars import CALENDARS
 from demo.cluster import Cluster
 from demo.console import Console
 from demo.ledger import Row
@@ -35,9 +36,18 @@ def main() -> int:
         help="against a Kubernetes API server instead of `slackwater run`; with CLUSTER=current "
         "the one that KUBECONFIG names",
     )
+    parser.add_argument(
+        "--calendar",
+        choices=CALENDARS,
+        default="caldav",
+        help="where the team plans: a real CalDAV server, an iCalendar file, or Google's or "
+        "Microsoft's service, both simulated",
+    )
     parser.add_argument("--keep", action="store_true", help="leave all up at the end")
     parser.add_argument("--data", type=Path, help="folder for all data (a temporary one)")
     options = parser.parse_args()
+    if options.cluster and options.calendar == "ical":
+        parser.error("a resource in a cluster names no file: choose caldav, google or outlook")
 
     for number in (signal.SIGTERM, signal.SIGINT):  # a shell may have had the latter ignored
         signal.signal(number, _interrupt)
@@ -47,7 +57,8 @@ def main() -> int:
     current = os.environ.get("CLUSTER") == "current"
     cluster = Cluster(data / "cluster", current=current) if options.cluster else None
     try:
-        with Stage(console, data, cluster) as stage:
+        calendar = CALENDARS[options.calendar](data / "calendar")
+        with Stage(console, data, calendar, cluster) as stage:
             good = _perform(stage, console)
             if options.keep:
                 _keep(stage, console)

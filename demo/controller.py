@@ -46,11 +46,21 @@ class DirectoryController(Controller):
         home: where its log and its data are.
         manifests: the directory.
         secrets: the directory of secrets.
+        flags: what it has to be told besides.
+        variables: of its environment.
     """
 
-    def __init__(self, home: Path, manifests: Path, secrets: Path) -> None:
+    def __init__(
+        self,
+        home: Path,
+        manifests: Path,
+        secrets: Path,
+        flags: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(home)
         self._manifests, self._secrets = manifests, secrets
+        self._flags, self._variables = tuple(flags), dict(variables or {})
         self._loop = asyncio.Runner()
         self._store: DirectoryStore | None = None
 
@@ -60,7 +70,12 @@ class DirectoryController(Controller):
             *(sys.executable, "-m", "slackwater", "run"),
             *("--manifests", self._manifests, "--secrets", self._secrets),
             *("--data", self.home / "data", "--listen", f"127.0.0.1:{self.port}"),
+            *self._flags,
         ]
+
+    def environment(self) -> Mapping[str, str]:
+        """What the calendar's service needs is there too."""
+        return {**super().environment(), **self._variables}
 
     def statuses(self, kind: Kind) -> Statuses:
         """Read beside the running process, as `slackwater explain` does."""

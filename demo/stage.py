@@ -10,21 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+from demo.calendars import TeamCalendar
 from demo.cluster import Cluster
 from demo.console import Console
 from demo.controller import Controller, DirectoryController, OperatorController
 from demo.load import Load
 from demo.manifests import (
     AIRFLOW_URL,
-    CALENDAR_URL,
     PROMETHEUS_URL,
     QUICKSTART,
     fill,
     write_secrets,
 )
-from demo.team import Team
 from testbed.airflow import Airflow
-from testbed.caldav import Radicale
 from testbed.gpus import PoolProcess
 from testbed.process import Server
 from testbed.prometheus import Prometheus
@@ -38,7 +36,6 @@ _ServerT = TypeVar("_ServerT", bound=Server)
 # Nothing outside this machine can reach these servers, and they live for minutes.
 SECRETS: Mapping[str, Mapping[str, str]] = {
     "airflow": {"username": "slackwater", "password": "slackwater"},
-    "team-calendar": {"username": "research", "password": "low-tide"},
 }
 # What Slackwater may do in Airflow is what the role "user" may.
 _AIRFLOW_USERS = {"admin": "admin", SECRETS["airflow"]["username"]: "user"}
@@ -51,18 +48,18 @@ class Stage:
     Args:
         console: where progress is told.
         data: the folder.
+        calendar: where the team writes.
         cluster: where the operator is to run; None for `slackwater run`.
     """
 
     console: Console
     data: Path
+    calendar: TeamCalendar
     cluster: Cluster | None = None
     airflow: Airflow = field(init=False)
     prometheus: Prometheus = field(init=False)
     gpus: PoolProcess = field(init=False)
-    radicale: Radicale = field(init=False)
     controller: Controller = field(init=False)
-    team: Team = field(init=False)
     load: Load = field(init=False)
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
     _ending: threading.Event = field(init=False, default_factory=threading.Event)
@@ -85,7 +82,7 @@ class Stage:
         jobs: dict[str, Callable[[], str]] = {
             "Airflow": self._open_airflow,
             "GPU pool and Prometheus": self._open_metrics,
-            "CalDAV server": self._open_calendar,
+            "calendar": self._open_calendar,
         }
         if self.cluster is not None:
             jobs["Kubernetes"] = self._open_cluster
@@ -139,11 +136,10 @@ class Stage:
         )
 
     def _open_calendar(self) -> str:
-        user, password = SECRETS["team-calendar"].values()
-        self.radicale = self._start(Radicale({user: password}, home=self.data / "radicale"))
-        calendar = self.radicale.collection("team").make("Team")
-        self.team = Team(calendar)
-        return f"CalDAV server with the team's calendar: {calendar.url}"
+        if self._ending.is_set():
+            raise InterruptedError("the demo is ending")
+        self._stack.callback(self.calendar.close)
+        return self.calendar.open()
 
     def _open_cluster(self) -> str:
         assert self.cluster is not None
@@ -167,20 +163,24 @@ class Stage:
         addresses = {
             AIRFLOW_URL: f"{self.airflow.url}/",
             PROMETHEUS_URL: self.prometheus.url,
-            CALENDAR_URL: self.radicale.collection("team").url,
+            **self.calendar.addresses,
         }
         manifests = fill(self.data / "manifests", addresses)
+        self.calendar.adapt(manifests)
+        secrets = {**SECRETS, "team-calendar": self.calendar.secret}
         home = self.data / "slackwater"
         if self.cluster is None:
-            secrets = write_secrets(self.data / "secrets", SECRETS)
-            self.controller = DirectoryController(home, manifests, secrets)
+            folder = write_secrets(self.data / "secrets", secrets)
+            self.controller = DirectoryController(
+                home, manifests, folder, self.calendar.flags, self.calendar.variables
+            )
             words = "slackwater run --manifests (examples/quickstart with these addresses)"
         else:
-            self.cluster.apply(manifests, SECRETS)
+            self.cluster.apply(manifests, secrets)
             self.controller = OperatorController(
                 home,
-                self.cluster.arguments,
-                self.cluster.variables,
+                [*self.cluster.arguments, *self.calendar.flags],
+                {**self.cluster.variables, **self.calendar.variables},
                 self.cluster.operator_kubeconfig,
                 self.cluster.objects,
             )
@@ -190,10 +190,9 @@ class Stage:
 
     def addresses(self) -> list[str]:
         """What to look at while everything is up, a line each."""
-        user, password = SECRETS["team-calendar"].values()
         lines = [
             f"Airflow     {self.airflow.url}  (admin, password admin)",
-            f"calendar    {self.radicale.collection('team').url}  ({user}, password {password})",
+            f"calendar    {self.calendar.address}",
             f"Prometheus  {self.prometheus.url}",
             f"GPU pool    {self.gpus.url}/state  (simulated)",
             f"Slackwater  {self.controller.url}/  (log: {self.controller.log_path})",

@@ -14,7 +14,7 @@ from typing import Any, Final
 from demo.console import Console, now
 from demo.ledger import Expected, Row, compare, line_of, of_occurrence
 from demo.stage import NODES, Stage
-from demo.team import Entry
+from demo.team import Entry, dragged
 from demo.watch import Line, Watch
 
 LLM: Final = "nightly-llm"
@@ -117,7 +117,8 @@ class Story:
         """The team wants this evening's event now, and one more; gives the old start."""
         old = self._entries["tune"]
         start = now() + timedelta(seconds=3)
-        self._entries["tune"] = self._stage.team.drag(old, start)
+        self._entries["tune"] = dragged(old, start)
+        self._stage.calendar.put(self._entries["tune"])
         self._plan("second", "train: llm v8", start, 30)
         return old.start
 
@@ -243,7 +244,8 @@ class Story:
             f"{name}={value}" for name, value in _PARAMETERS.get(uid, {}).items()
         )
         entry = Entry(uid, title, start, start + minutes * _MINUTE, description)
-        self._entries[uid] = self._stage.team.plan(entry)
+        self._entries[uid] = entry
+        self._stage.calendar.put(entry)
 
     def _tell(self, text: str) -> None:
         self._console.act(text)

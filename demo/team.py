@@ -1,11 +1,9 @@
-"""The team that puts its plans into the calendar, over CalDAV as any calendar app does."""
+"""What a team puts into its calendar."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-
-from testbed.caldav import Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +27,7 @@ class Entry:
     sequence: int = 0
 
 
-class Team:
-    """Writes events into one calendar."""
-
-    def __init__(self, calendar: Collection) -> None:
-        self._calendar = calendar
-
-    def plan(self, entry: Entry) -> Entry:
-        """Put an event into the calendar."""
-        lines = [f"SEQUENCE:{entry.sequence}"]
-        if entry.description:
-            lines.append(f"DESCRIPTION:{_escaped(entry.description)}")
-        self._calendar.add(entry.uid, entry.title, entry.start, entry.end, *lines)
-        return entry
-
-    def drag(self, entry: Entry, start: datetime) -> Entry:
-        """Move an event to another time; it keeps its length."""
-        moved = replace(
-            entry,
-            start=start,
-            end=start + (entry.end - entry.start),
-            sequence=entry.sequence + 1,
-        )
-        return self.plan(moved)
-
-
-def _escaped(text: str) -> str:
-    for character, written in (("\\", "\\\\"), (";", "\\;"), (",", "\\,"), ("\n", "\\n")):
-        text = text.replace(character, written)
-    return text
+def dragged(entry: Entry, start: datetime) -> Entry:
+    """The event at another time; it keeps its length."""
+    end = start + (entry.end - entry.start)
+    return replace(entry, start=start, end=end, sequence=entry.sequence + 1)

@@ -84,6 +84,24 @@ def test_the_story_goes_well_in_a_cluster(mark: str) -> None:
     assert "with the chart's CRDs and rights" in said
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("calendar", "where"), [("google", ()), ("outlook", ("--cluster",))])
+def test_the_story_is_the_same_over_simulated_services(
+    mark: str, calendar: str, where: tuple[str, ...]
+) -> None:
+    said = _play(mark, f"--calendar={calendar}", *where)
+    _check(said)
+    assert ", simulated: http" in said
+
+
+def test_a_file_is_no_calendar_for_a_cluster(mark: str) -> None:
+    with _start(mark, "--cluster", "--calendar=ical") as demo:
+        assert demo.stdout is not None
+        said = demo.stdout.read()
+    assert demo.returncode == 2
+    assert "names no file: choose caldav, google or outlook" in said
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing_behind(

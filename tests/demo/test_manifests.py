@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demo.calendars import CALENDARS, OverCalDAV
 from demo.manifests import (
     AIRFLOW_URL,
     CALENDAR_URL,
@@ -71,6 +72,22 @@ def test_only_addresses_are_filled_in(tmp_path: Path) -> None:
         assert text == path.read_text()
 
 
+async def test_each_simulated_calendar_is_named_by_a_manifest_that_slackwater_accepts(
+    tmp_path: Path,
+) -> None:
+    for name in sorted(CALENDARS.keys() - {"caldav"}):
+        calendar = CALENDARS[name](tmp_path / name)
+        said = calendar.open()
+        try:
+            manifests = fill(tmp_path / "manifests", {})
+            calendar.adapt(manifests)
+            spec = yaml.safe_load((manifests / "calendar.yaml").read_text())["spec"]
+            assert read_calendar(spec, files=name == "ical").privacy == "Details"
+            assert ("simulated" in said) == (name != "ical")
+        finally:
+            calendar.close()
+
+
 def test_an_address_that_the_examples_do_not_have_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no manifest"):
         fill(tmp_path / "manifests", {"https://elsewhere.example/": "http://127.0.0.1:1/"})
@@ -85,8 +102,9 @@ def test_an_address_that_stands_twice_is_an_error(tmp_path: Path) -> None:
 
 async def test_the_examples_secrets_are_the_ones_that_the_demo_gives(tmp_path: Path) -> None:
     """Every reference to a secret in the manifests finds its key."""
+    secrets = {**SECRETS, "team-calendar": OverCalDAV(tmp_path / "calendar").secret}
     store = DirectoryStore(
-        [QUICKSTART], tmp_path / "db", write_secrets(tmp_path / "s", SECRETS), SystemClock()
+        [QUICKSTART], tmp_path / "db", write_secrets(tmp_path / "s", secrets), SystemClock()
     )
     named = [
         ref
@@ -95,7 +113,7 @@ async def test_the_examples_secrets_are_the_ones_that_the_demo_gives(tmp_path: P
     ]
     assert len(named) == 4
     for name, key in named:
-        assert await store.secrets.read(NAMESPACE, name, key) == SECRETS[name][key]
+        assert await store.secrets.read(NAMESPACE, name, key) == secrets[name][key]
     await store.aclose()
 
 
