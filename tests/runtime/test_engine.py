@@ -1,12 +1,13 @@
 """A whole engine in virtual time: its start, its wake-ups, its writes and its lease."""
 
+import asyncio
 from datetime import timedelta
 from itertools import pairwise
 
 from slackwater.core.spec import Ref
 from slackwater.core.words import Reason
 from slackwater.errors import Ambiguous, PoolError
-from slackwater.ports import Changed, Kind
+from slackwater.ports import Changed, Key, Kind
 from tests.runtime.rig import GPU, HOUR, MINUTE, NS, SECOND, Bay, at, on_virtual_time
 
 
@@ -267,6 +268,31 @@ async def test_a_status_that_cannot_be_written_asks_no_dependency_more_often(clo
     await found.until(1.5)
     assert asked.count("calendar") <= HOUR / (MINUTE * 5 * 0.75)
     assert asked.count("pool") <= HOUR / (SECOND * 15)
+    await found.stop()
+
+
+@on_virtual_time
+async def test_news_of_the_pool_leave_the_promise_of_an_intent_that_is_being_written(clock):
+    found = bay(clock)
+    found.window(gpu=GPU)
+    found.event(1, 6)
+    found.start()
+    await found.until(0.5)
+    promised = []
+    write = found.store.write_status
+    pool = Key(Kind.GPU_POOL, Ref(NS, "h100"))
+
+    async def touched(key, status, version):
+        if any(line["state"] == "Intended" for line in status.get("occurrences", ())):
+            stored = found.store.objects[pool]
+            found.store.apply(Kind.GPU_POOL, pool.ref, stored.spec, touched="now")
+            await asyncio.sleep(1)  # the news arrive meanwhile
+            promised.append(sum(one.count for one in found.engine.world.pool(pool.ref).promises))
+        return await write(key, status, version)
+
+    found.store.write_status = touched
+    await found.until(1.1)
+    assert promised == [GPU["count"]]
     await found.stop()
 
 

@@ -104,11 +104,11 @@ def no_data_read_as_idle(patch: Patch) -> None:
 def stale_sample_accepted(patch: Patch) -> None:
     """A frozen exporter is believed (R5)."""
 
-    def credulous(pool: Any, now: Any) -> Reason | None:
-        return pool.fault or (Reason.NOT_READ_YET if pool.sample is None else None)
+    def credulous(rules: Any, sample: Sample | None, now: Any) -> Reason | None:
+        return Reason.NOT_READ_YET if sample is None else None
 
-    patch.setattr(allot_module, "unusable", credulous)
-    patch.setattr(start, "unusable", credulous)
+    for module in (allot_module, start):
+        patch.setattr(module, "stale_or_thin", credulous)
 
 
 def alarm_never_rings(patch: Patch) -> None:

@@ -213,20 +213,20 @@ class Reconciler:
         follower = self._world.pool(spec.gpu.pool) if spec and spec.gpu else None
         if record is None or spec is None or spec.gpu is None or follower is None:
             return
-        now = self._clock.now()
+        now, status = self._clock.now(), record.writing or record.status
         promises = promises_of(
             ref,
-            record.status.lines,
+            status.lines,
             gpus=spec.gpu.count,
             per_pod=spec.gpu.per_pod,
-            duration=record.status.expected_duration,
+            duration=status.expected_duration,
             now=now,
         )
         if follower.promise(ref, promises):
             self._pool_changed(follower)
         released = [
             line.end_time + RELEASE_AFTER_CANCEL
-            for line in record.status.lines
+            for line in status.lines
             if line.state is State.CANCELLED and line.end_time and line.holds(now)
         ]
         if released:
@@ -256,11 +256,14 @@ class Reconciler:
         wire = to_wire(status)
         if wire != record.stored.status:
             stored = record.stored
+            record.writing = status
             try:
                 version = await self._store.write_status(stored.key, wire, stored.resource_version)
             except BaseException:
+                record.writing = None
                 self.hold(stored.key.ref)  # a promise made for an intent that is not written
                 raise
+            record.writing = None
             record.written_at = now
             record.wrote(wire, version)
         record.status, record.unwritten = status, False

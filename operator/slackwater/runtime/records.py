@@ -53,8 +53,9 @@ def _versions() -> deque[str]:
 class WindowRecord:
     """A TrainingWindow with what was made of it.
 
-    `since` is when this process first heard of it. `status` is the newest that may be acted upon: what is written, or differs from it in wording
-    alone (`unwritten`).
+    `since` is when this process first heard of it. `status` is the newest that may be acted upon:
+    what is written, or differs from it in wording alone (`unwritten`). `writing` is on its way to
+    the store: what it promises is promised already.
     """
 
     stored: Stored
@@ -63,6 +64,7 @@ class WindowRecord:
     config: Trouble | None = None
     status: Status = field(default_factory=Status)
     unwritten: bool = False
+    writing: Status | None = None
     written_at: datetime | None = None
     layout: Layout | None = None
     layout_of: tuple[object, ...] = ()
