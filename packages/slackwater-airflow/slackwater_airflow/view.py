@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -26,8 +26,25 @@ LOG: Final = logging.getLogger(__name__)
 _PLAIN: Final = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a page is made of: equal, and of the same document, means the same page."""
+
+    document: Document = field(compare=False)
+    allowed: frozenset[str]
+    minute: datetime
+    view: View
+
+
 class TideTable:
-    """The app. `load` and `readable` are what a test replaces."""
+    """The app. `readable` is what a test replaces.
+
+    The last page is kept until its minute, its windows file, its reader's rights or what is asked of
+    it is another one: people who watch together, and pages that renew themselves, are drawn once.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[_Asked, str] | None = None
 
     async def __call__(self, scope: _Scope, _: _Receive, send: _Send) -> None:
         """Answer one request."""
@@ -59,8 +76,14 @@ class TideTable:
         if document is None:
             note = view.note or f"There is no windows file at {windows_file.place()}."
             view, document = replace(view, note=note), Document(installation="", written_at=now)
+        minute = now.replace(second=0, microsecond=0)
+        drawn = _Asked(document, frozenset(allowed), minute, view)
+        last = self._last
+        if last is not None and last[0] == drawn and last[0].document is document:
+            return 200, last[1], headers(framed=True)
         shown = _for_reader(document, allowed)
-        text = await to_thread.run_sync(render, shown, now, view)
+        text = await to_thread.run_sync(render, shown, minute, view)
+        self._last = drawn, text
         return 200, text, headers(framed=True)
 
     async def readable(self, scope: _Scope) -> set[str]:
