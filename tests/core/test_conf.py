@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -468,8 +469,6 @@ def test_an_inner_value_is_named_by_its_place_and_no_name_of_the_value_is_told()
 
 
 def test_the_subset_never_complains_where_the_whole_of_json_schema_does_not():
-    jsonschema = pytest.importorskip("jsonschema")
-
     scalars = (
         st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5) | st.text(max_size=4)
     )
